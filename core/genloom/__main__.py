@@ -1,0 +1,5 @@
+"""`python -m genloom`."""
+
+from genloom.cli import main
+
+main()

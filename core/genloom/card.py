@@ -1,0 +1,217 @@
+"""The card of a model: what it is, what it takes and gives, and where it came from.
+
+A bundle is a folder with `model.yaml`, the card, and one ONNX graph for each part. Everything in
+it is data: nothing in a bundle is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from genloom import yamlfile
+from genloom.errors import ModelError, UnknownName
+
+CARD = "model.yaml"
+PICTURES = frozenset({"image", "result"})
+"""Ports that hold pictures."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(ge=1)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+TensorFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Port(_Entry):
+    """One input or output of a graph.
+
+    Attributes:
+        dtype: the element type.
+        axes: a number for a fixed axis, a name (`batch`, `height`, `width`) for a free one.
+        range: smallest and largest value that make sense, where there are such.
+        default: the value an input has when nobody sets it.
+    """
+
+    dtype: Literal["float32", "float16", "uint8", "int64"] = "float32"
+    axes: tuple[int | str, ...]
+    range: tuple[float, float] | None = None
+    default: float | None = None
+
+
+# The engine hands over and takes back pixels as floats in [0, 1]; anything else would be computed
+# on without a word, so a card that says otherwise is refused.
+UNIT = (0.0, 1.0)
+
+
+def _unit(range: tuple[float, float]) -> tuple[float, float]:
+    if range != UNIT:
+        raise PydanticCustomError("unit_range", "[0, 1]: other scales belong into the graph")
+    return range
+
+
+def _picture_ports(ports: dict[str, Port]) -> dict[str, Port]:
+    for name in PICTURES & ports.keys():
+        port = ports[name]
+        if port.dtype not in ("float32", "float16") or port.range not in (None, UNIT):
+            raise PydanticCustomError(
+                "picture_port", "'{name}' of floats in [0, 1]", {"name": name}
+            )
+    return ports
+
+
+Ports = Annotated[dict[str, Port], AfterValidator(_picture_ports)]
+
+
+class Part(_Entry):
+    """One ONNX graph of a model."""
+
+    file: FileName
+    sha256: Sha256
+    opset: int
+    inputs: Ports
+    outputs: Ports
+
+
+class Tensors(_Entry):
+    """Arrays that a model has beside its graphs: a fitted density, the mean of each class.
+
+    Attributes:
+        file: a safetensors file beside the card.
+        sha256: digest of the file.
+        shapes: the arrays in it by name, each with its shape.
+    """
+
+    file: TensorFile
+    sha256: Sha256
+    shapes: dict[str, tuple[Positive, ...]]
+
+
+class SizeRule(_Entry):
+    """Which picture sizes the graphs take, in pixels.
+
+    Attributes:
+        multiple: height and width must be multiples of this.
+        minimum: neither may be smaller.
+        fixed: height and width when the graphs take only that size.
+    """
+
+    multiple: int = Field(default=1, ge=1)
+    minimum: int = Field(default=1, ge=1)
+    fixed: tuple[Positive, Positive] | None = None
+
+
+class Origin(_Entry):
+    """Where a model came from and how to make it again.
+
+    Attributes:
+        recipe: file name of the recipe; `recipe_sha256` is the digest of its text.
+        command: the command that makes the bundle again.
+        data: what it was trained on, in words.
+        steps: optimiser steps; `seconds` is the time they took on `device`.
+        versions: versions of genloom, torch and the like.
+    """
+
+    recipe: str = ""
+    recipe_sha256: str = ""
+    command: str = ""
+    data: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+    device: str = ""
+    versions: dict[str, str] = {}
+
+
+class Card(_Entry):
+    """What `model.yaml` says.
+
+    Attributes:
+        genloom: version of the format.
+        name: how the model is called.
+        family: the backend that knows what its graphs mean (`vae`, `denoiser` …).
+        channels: 1 (grey) or 3 (RGB).
+        colour: colour space of the pixels.
+        range: values of the pixels at the ports `image` and `result`: [0, 1], nothing else yet.
+        scale: output size over input size.
+        receptive_field: width in pixels of the square of input that one output pixel depends on
+            (measured at export), or `global`.
+        latent: shape of one latent, without the batch axis.
+        labels: names of the classes of the training data, where it had such.
+        tensors: arrays beside the graphs.
+        parameters: number of trained parameters.
+        metrics: figures of quality, each with its data set in its name.
+    """
+
+    genloom: Literal[1] = 1
+    name: Name
+    family: str
+    summary: str = ""
+    licence: str = ""
+    channels: Literal[1, 3]
+    colour: Literal["sRGB"] = "sRGB"
+    range: Annotated[tuple[float, float], AfterValidator(_unit)] = UNIT
+    size: SizeRule = SizeRule()
+    scale: int = Field(default=1, ge=1)
+    receptive_field: Annotated[int, Field(ge=1)] | Literal["global"] = "global"
+    latent: tuple[Positive, ...] | None = None
+    labels: tuple[str, ...] = ()
+    parameters: int = 0
+    parts: dict[str, Part] = Field(min_length=1)
+    tensors: Tensors | None = None
+    metrics: dict[str, float] = {}
+    origin: Origin = Origin()
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it makes a picture of a class that one can name."""
+        return any(
+            "label" in self.parts[part].inputs
+            for part in ("decoder", "generator")
+            if part in self.parts
+        )
+
+    def label_index(self, name: str | int) -> int:
+        """The position of a class, given by its name or its position.
+
+        Raises:
+            UnknownName: with the nearest right name.
+        """
+        if str(name) in self.labels:
+            return self.labels.index(str(name))
+        if isinstance(name, int) and 0 <= name < len(self.labels):
+            return name
+        raise UnknownName.of("class", str(name), self.labels)
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Read and check the card of the bundle in `folder`.
+
+        Raises:
+            ModelError: when there is no card.
+            InvalidFile: with every problem of the card, each with its line.
+        """
+        path = folder / CARD
+        if not path.is_file():
+            raise ModelError(
+                f"{folder} is not a model bundle",
+                expected=f"a folder that holds {CARD}",
+                hint="`genloom models list` shows the models at hand",
+            )
+        return yamlfile.validated(yamlfile.read(path), cls)
+
+    def write(self, folder: Path) -> None:
+        """Write the card into `folder`."""
+        (folder / CARD).write_text(self.to_yaml(), encoding="utf-8")
+
+    def to_yaml(self) -> str:
+        """The text of `model.yaml`; values that equal their default are left out."""
+        data: dict[str, Any] = {"genloom": self.genloom}
+        data |= self.model_dump(mode="json", exclude_defaults=True)
+        return yamlfile.dump(data)

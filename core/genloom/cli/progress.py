@@ -1,0 +1,196 @@
+"""Progress of a run: a live line on a terminal, plain lines elsewhere, JSON for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+Observer = Callable[[dict[str, Any]], None]
+MAX_NOTES = 10
+PLAIN_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def show(*, as_json: bool = False, quiet: bool = False) -> Iterator[Observer]:
+    """An observer of a run that shows it, as suits where the output goes."""
+    if as_json:
+        # Whatever a plugin prints goes elsewhere: each line here is JSON.
+        out = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr):
+            yield lambda event: click.echo(_as_json(event), file=out)
+    elif sys.stderr.isatty() and not quiet:
+        with _live() as observe:
+            yield observe
+    else:
+        yield _Lines(quiet)
+
+
+class _Lines:
+    """Plain lines: the start, progress every ten seconds, failures as they happen, the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet, self.total, self.seen, self.failed = quiet, 0, 0, 0
+        self.started = self.last = time.monotonic()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            self.total = event["total"]
+            if not self.quiet:
+                click.echo(start_text(event))
+        elif event["event"] in ("item", "skipped"):
+            self.seen += event["items"]
+            for failure in event.get("failures", ()):
+                self.failed += 1
+                click.echo(failure_text(failure), err=True)
+            now = time.monotonic()
+            if not self.quiet and now - self.last > PLAIN_SECONDS:
+                self.last = now
+                rate = self.seen / (now - self.started)
+                click.echo(
+                    f"{self.seen} of {self.total}, {rate:.1f} a second, {self.failed} failed"
+                )
+        elif event["event"] == "end":
+            click.echo(end_text(event["report"]))
+
+
+@contextlib.contextmanager
+def _live() -> Iterator[Observer]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}"),
+        console=console,
+        transient=True,
+    )
+    state = {"seen": 0, "failed": 0, "done": 0, "started": time.monotonic()}
+    report: list[Any] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            console.print(start_text(event), markup=False)
+            progress.add_task(event["plan"]["pipeline"], total=event["total"], rate="", failed="")
+        elif event["event"] in ("item", "skipped"):
+            state["seen"] += event["items"]
+            state["done"] += event["items"] if event["event"] == "item" else 0
+            for failure in event.get("failures", ()):
+                state["failed"] += 1
+                console.print(failure_text(failure), style="red", markup=False)
+            rate = state["done"] / max(1e-6, time.monotonic() - state["started"])
+            failed = f"{state['failed']} failed" if state["failed"] else ""
+            progress.update(
+                progress.task_ids[0], completed=state["seen"], rate=f"{rate:.1f}/s", failed=failed
+            )
+        elif event["event"] == "end":
+            report.append(event["report"])
+
+    with progress:
+        yield observe
+    for one in report:
+        click.echo(end_text(one))
+
+
+def start_text(event: dict[str, Any]) -> str:
+    """The first lines of a run: how much, through what, on what."""
+    plan = event["plan"]
+    models = ", ".join(f"{name} on {model['provider']}" for name, model in plan["models"].items())
+    what = f"{event['total']} item{'s' if event['total'] != 1 else ''}"
+    line = f"{plan['pipeline']}: {what}{f' through {models}' if models else ''} → {plan['out']}"
+    return "\n".join([*_hidden(plan), line])
+
+
+def _hidden(plan: dict[str, Any]) -> list[str]:
+    """One line for each model that is used in place of another of its name."""
+    return [
+        f"note: the model '{name}' is that of {model['from']}, not of {' or '.join(model['hides'])}"
+        for name, model in plan["models"].items()
+        if model["hides"]
+    ]
+
+
+def failure_text(failure: Any) -> str:
+    """One line about one failure."""
+    source = failure.item.source or failure.item.name
+    return f"failed: {source}: {failure.stage}: {failure.reason.removeprefix(f'{source}: ')}"
+
+
+def end_text(report: Any) -> str:
+    """The last lines of a run: notes worth knowing, and how it went."""
+    lines = _notes(report)
+    parts = [f"{report.done} done"]
+    parts += [f"{report.skipped} done before"] if report.skipped else []
+    parts += [f"{report.failed} failed"] if report.failures else []
+    parts += [f"{report.unmade} not made"] if report.unmade else []
+    parts += [f"{report.files} file{'s' if report.files != 1 else ''} written"]
+    line = ", ".join(parts) + f" in {report.seconds:.1f} s"
+    if report.outcome == "interrupted":
+        line += "; interrupted: run the same command again to go on"
+    if report.outcome == "stopped":
+        line += "; stopped at the first failure"
+    return "\n".join([*lines, line])
+
+
+def _notes(report: Any) -> list[str]:
+    """Notes, one line each with the first picture it holds for."""
+    lines = []
+    for note, pictures in list(report.notes.items())[:MAX_NOTES]:
+        more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
+        lines.append(f"note: {pictures[0]}{more}: {note}")
+    if len(report.notes) > MAX_NOTES:
+        lines.append(f"note: {len(report.notes) - MAX_NOTES} more; --json shows all of them")
+    return lines
+
+
+def plan_text(described: dict[str, Any]) -> str:
+    """A plan for people."""
+    lines = [
+        f"pipeline  {described['pipeline']} (seed {described['seed']})",
+        f"items     {described['items']}",
+        f"out       {described['out']}",
+        "stages",
+    ]
+    for stage in described["stages"]:
+        options = ", ".join(f"{name}={value}" for name, value in stage["options"].items())
+        lines.append(
+            f"  {stage['id']:<14}{stage['cardinality']:<10} → {stage['gives']:<8} {options}"
+        )
+    for name, model in described["models"].items():
+        field = model["receptive_field"]
+        tiles = "whole" if field == "global" else f"tiles of {described['tile']}, field {field} px"
+        lines.append(
+            f"model     {name} ({model['family']}, {model['from']}) on {model['provider']}; {tiles}"
+        )
+    lines.append(
+        f"parallel  {described['workers']} workers × {described['threads']} threads, "
+        f"batch {described['batch']}, queues of {described['queue_bytes'] // 2**20} MiB"
+    )
+    return "\n".join([*lines, *_hidden(described)])
+
+
+def _as_json(event: dict[str, Any]) -> str:
+    from genloom.engine.report import plain_failure
+
+    plain = dict(event)
+    if "failures" in event:
+        plain["failures"] = [plain_failure(failure) for failure in event["failures"]]
+    if "report" in event:
+        plain["report"] = event["report"].plain()
+    return json.dumps(plain, ensure_ascii=False)

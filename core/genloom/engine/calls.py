@@ -1,0 +1,192 @@
+"""Calling stages, guarded: what a stage gives is checked, and what it raises is a failure."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from genloom import imaging
+from genloom.engine.packet import Packet, Unit
+from genloom.engine.pages import Page
+from genloom.engine.stagerun import StageRun
+from genloom.errors import GenloomError, StageError
+from genloom.pipeline import Step
+from genloom.stage import Cardinality, Model
+from genloom.types import Array, Batch, Kind, join
+
+FAULTS = (Exception, SystemExit)
+"""What a stage may raise without harm to anything but the item it was called for."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Calls stages with what a run offers them. Safe to use from several threads.
+
+    Attributes:
+        seed: the pipeline's seed.
+        models: the models that options name.
+        temporary: folder for files that are being written.
+        plugins: who brought each stage that is not genloom's own, by the step's id.
+    """
+
+    seed: int
+    models: Mapping[str, Model]
+    temporary: Path
+    plugins: Mapping[str, str]
+
+    def apply(self, segment: Sequence[Step], packets: list[Packet]) -> list[list[Packet]]:
+        """Put packets of one shape through stages; each becomes a list of packets."""
+        results = [[packet] for packet in packets]
+        for step in segment:
+            flat = [packet for group in results for packet in group if packet.batch is not None]
+            if not flat:
+                break
+            done = iter(self._call(step, flat))
+            results = [
+                [out for p in group for out in (next(done) if p.batch is not None else [p])]
+                for group in results
+            ]
+        return results
+
+    def _call(self, step: Step, packets: list[Packet]) -> list[list[Packet]]:
+        """One call of one stage; when it fails on several, each is tried by itself."""
+        run = self._run(step, packets[0].unit)
+        try:
+            before = join([packet.batch for packet in packets if packet.batch is not None])
+            after = step.stage(before, run)
+            return _split(step, packets, before, after, run)
+        except FAULTS as error:
+            _drop(run)
+            if len(packets) > 1:
+                return [self._call(step, [packet])[0] for packet in packets]
+            return [[self._failed(step, packets[0], error)]]
+
+    def gather(self, step: Step, page: Page) -> list[Packet]:
+        """Make of a page what a gathering stage makes of it."""
+        packet = Packet(page.unit, page.unit.item)
+        batches = [member.batch for member in page.members if member.batch is not None]
+        whole, failed = len(page.members), len(page.members) - len(batches)
+        if not batches:
+            return [packet.failed(step.id, "none of its pictures is left")]
+        if failed and not getattr(step.stage, "allow_missing", False):
+            reason = f"{failed} of {whole} pictures failed; `allow_missing` goes without"
+            return [packet.failed(step.id, reason)]
+        run = self._run(step, page.unit)
+        try:
+            after = step.stage.gather(batches, page.unit.item, run)
+            _check_given(step, after)
+            packets = [Packet(page.unit, one.items[0], one) for one in after]
+        except FAULTS as error:
+            _drop(run)
+            return [self._failed(step, packet, error)]
+        packets[0] = replace(packets[0], outputs=tuple(run.outputs))
+        return packets
+
+    def place(self, step: Step, packet: Packet) -> Packet:
+        """The packet with the group that a stage puts it in."""
+        try:
+            return replace(packet, group=step.stage.group_of(packet.item))
+        except FAULTS as error:
+            return packet if packet.batch is None else self._failed(step, packet, error)
+
+    def _failed(self, step: Step, packet: Packet, error: BaseException) -> Packet:
+        """The packet, failed on what a stage raised; a plugin's stage is blamed by its name."""
+        text = str(error) if isinstance(error, GenloomError) else f"{type(error).__name__}: {error}"
+        plugin = self.plugins.get(step.id)
+        reason = f"{text} (in the plugin {plugin})" if plugin else text
+        return packet.failed(step.id, reason, traceback.format_exc())
+
+    def _run(self, step: Step, unit: Unit) -> StageRun:
+        run = StageRun(step.id, self.seed, self.models, self.temporary)
+        run.keep = not (step.stage.writes and unit.known)
+        return run
+
+
+def _drop(run: StageRun) -> None:
+    """Delete what a call wrote before it failed."""
+    for output in run.outputs:
+        output.temporary.unlink(missing_ok=True)
+
+
+def _split(
+    step: Step, packets: list[Packet], before: Batch, after: Batch, run: StageRun
+) -> list[list[Packet]]:
+    """Hand the results of a call back to the packets they belong to."""
+    if not step.stage.cardinality.gathers:
+        _check_given(step, after)
+    after = _compact(_follow_alpha(step, before, after))
+    if len(after) == len(packets):
+        results = [
+            [replace(p, batch=one, item=one.items[0])]
+            for p, one in zip(packets, after, strict=True)
+        ]
+        if run.outputs:
+            results[0][0] = replace(results[0][0], outputs=(*packets[0].outputs, *run.outputs))
+        return results
+    if step.stage.cardinality == Cardinality.ONE_TO_ONE or len(after) % len(packets):
+        raise StageError(
+            f"the stage '{step.name}' gave a wrong number of items",
+            expected=f"{len(packets)}",
+            got=f"{len(after)}",
+        )
+    share = len(after) // len(packets)
+    children = list(after)
+    results = []
+    for index, packet in enumerate(packets):
+        own = children[index * share : (index + 1) * share]
+        made = [Packet(packet.unit, one.items[0], one) for one in own]
+        made[0] = replace(made[0], outputs=packet.outputs)
+        results.append(made)
+    results[0][0] = replace(results[0][0], outputs=(*packets[0].outputs, *run.outputs))
+    return results
+
+
+def _check_given(step: Step, after: Any) -> None:
+    if isinstance(after, Batch) and not len(after):
+        raise StageError(f"the stage '{step.name}' gave no items")
+    if not isinstance(after, Batch) or after.kind != step.stage.gives:
+        raise StageError(
+            f"the stage '{step.name}' gave something else than it says",
+            expected=f"a batch of kind {step.stage.gives}",
+            got=str(after.kind) if isinstance(after, Batch) else type(after).__name__,
+        )
+
+
+def _compact(batch: Batch) -> Batch:
+    """The same batch, of which no array keeps a much larger one alive: a crop its picture, say."""
+    items = [
+        item if item.alpha is None else replace(item, alpha=_own(item.alpha))
+        for item in batch.items
+    ]
+    variance = batch.log_variance
+    return replace(
+        batch,
+        items=tuple(items),
+        values=_own(batch.values),
+        log_variance=variance if variance is None else _own(variance),
+    )
+
+
+def _own(array: Array) -> Array:
+    base = getattr(array.base, "nbytes", 0)
+    return array.copy() if base > 2 * array.nbytes else array
+
+
+def _follow_alpha(step: Step, before: Batch, after: Batch) -> Batch:
+    """Bring alpha to the size of the pictures a stage gave."""
+    if after.kind != Kind.IMAGE or all(item.alpha is None for item in after.items):
+        return after
+    box = step.stage.crop_box(*before.size) if before.kind == Kind.IMAGE else None
+    items = []
+    for item in after.items:
+        alpha = item.alpha
+        if alpha is not None and box is not None:
+            top, left, height, width = box
+            alpha = alpha[top : top + height, left : left + width]
+        if alpha is not None and alpha.shape != after.size:
+            alpha = imaging.resize(alpha, *after.size, "lanczos")
+        items.append(item if alpha is item.alpha else replace(item, alpha=alpha))
+    return after.with_items(items)

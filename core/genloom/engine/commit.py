@@ -1,0 +1,204 @@
+"""Give finished files their final names, in groups, so that the journal never says too much.
+
+The order is what makes a kill at any instant harmless: files are complete and synced; the journal
+claims their names; they are renamed; the folders are synced; the journal calls the units done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from genloom.engine.journal import STATE_FOLDER, Journal
+from genloom.engine.packet import Failure, Output, Unit
+from genloom.engine.plan import Plan
+from genloom.engine.records import FileRecord, UnitRecord
+from genloom.errors import OutputError
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A file that is about to get its name, and who had that name before."""
+
+    unit: Unit
+    output: Output
+    record: FileRecord
+    before: FileRecord | None
+
+
+class Committer:
+    """Collects finished units and commits them in groups."""
+
+    def __init__(self, plan: Plan, journal: Journal, pool: Executor) -> None:
+        self._plan, self._out, self._force = plan, plan.out, plan.settings.force
+        self._journal, self._pool = journal, pool
+        self._waiting: list[Unit] = []
+
+    @property
+    def waiting(self) -> int:
+        """Files that wait for their final names; a unit without files counts as one."""
+        return sum(max(1, len(unit.outputs)) for unit in self._waiting)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, unit: Unit) -> None:
+        """Take a unit; it is committed with the next `flush`."""
+        self._waiting.append(unit)
+
+    def flush(self) -> list[Unit]:
+        """Commit everything that waits; the units come back with their files or failures."""
+        units, self._waiting = self._waiting, []
+        moves = self._prepare(units)
+        self._journal.claim([move.record for move in moves])
+        self._move(moves)
+        for unit in units:
+            if not unit.known and not unit.failures:
+                self._retire(unit)
+        self._journal.record(
+            [(unit.key, self._record(unit), [note for _, note in unit.notes]) for unit in units]
+        )
+        return units
+
+    def _prepare(self, units: Sequence[Unit]) -> list[_Move]:
+        """Sync what is finished and find a name for each file."""
+        outputs = [(unit, output) for unit in units for output in unit.outputs]
+        problems = self._pool.map(_sync, [output.temporary for _, output in outputs])
+        moves: list[_Move] = []
+        taken: dict[str, FileRecord] = {}
+        for (unit, output), problem in zip(outputs, problems, strict=True):
+            try:
+                if problem:
+                    raise OutputError(f"the result cannot be written to the disk ({problem})")
+                move = self._name(unit, output, taken)
+            except (OutputError, OSError) as error:
+                _fail(unit, output, error)
+                continue
+            taken[move.record.path.casefold()] = move.record
+            moves.append(move)
+        return moves
+
+    def _retire(self, unit: Unit) -> None:
+        """Let go of what the unit once wrote and does not any more, in another format say."""
+        old = [f for f in self._journal.files(unit.key) if self._out / f.path not in unit.files]
+        self._journal.retire(old)
+        for file in old:
+            if (self._out / file.path).exists():
+                note = f"{file.path} is left from an earlier run"
+                unit.notes.append((str(unit.item.source or unit.item.name), note))
+
+    def _record(self, unit: Unit) -> UnitRecord:
+        digest = self._plan.digests[unit.level]
+        if not unit.failures:
+            return UnitRecord("done", digest, unit.inputs, last=unit.last)
+        first = unit.failures[0]
+        return UnitRecord("failed", digest, unit.inputs, first.stage, first.reason, unit.last)
+
+    def _name(self, unit: Unit, output: Output, taken: Mapping[str, FileRecord]) -> _Move:
+        """The first name that is free or the unit's own."""
+        stat = output.temporary.stat()
+        rival: FileRecord | None = None
+        for path in _candidates(output):
+            owner = taken.get(path.casefold()) or self._journal.file(path)
+            if owner is not None and (owner.unit != unit.key or path.casefold() in taken):
+                rival = rival or owner
+                continue
+            old_size, old_mtime = self._check_ours(self._out / path, owner)
+            named = str(output.item.source or output.item.name)
+            unit.notes += [(named, note) for note in _renamed(output, path, unit, rival)]
+            record = FileRecord(path, unit.key, stat.st_size, stat.st_mtime_ns, old_size, old_mtime)
+            return _Move(unit, output, record, owner)
+        raise OutputError(f"no free name was found for {output.name}{output.ending}")
+
+    def _check_ours(self, final: Path, owner: FileRecord | None) -> tuple[int, int]:
+        """Size and time of the file that will be replaced, which must be genloom's own."""
+        try:
+            stat = final.lstat()
+        except FileNotFoundError:
+            return -1, -1
+        except OSError as error:
+            raise OutputError(f"cannot be written ({error.strerror})", where=str(final)) from None
+        if owner is None:
+            raise OutputError(
+                "a file that genloom did not write stands where the result would go",
+                where=str(final),
+                hint="Move it away or write to another folder",
+            )
+        if not owner.is_at(final) and not self._force:
+            raise OutputError(
+                "the result was changed since genloom wrote it",
+                where=str(final),
+                hint="Move it away, or use --force to replace it",
+            )
+        return stat.st_size, stat.st_mtime_ns
+
+    def _move(self, moves: Sequence[_Move]) -> None:
+        """Rename files; one that cannot be is a failure of its unit, and its name is given back."""
+        folders = set()
+        for move in moves:
+            final = self._out / move.record.path
+            try:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(move.output.temporary, final)
+            except OSError as error:
+                self._journal.disown(move.record, move.before)
+                reason = OutputError(f"cannot be written ({error.strerror})", where=str(final))
+                _fail(move.unit, move.output, reason)
+                continue
+            folders.add(final.parent)
+            move.unit.files.append(final)
+        list(self._pool.map(_sync, folders))
+
+
+def _fail(unit: Unit, output: Output, error: Exception) -> None:
+    unit.failures.append(Failure(output.item, "save", str(error), unit=unit.key))
+    output.temporary.unlink(missing_ok=True)
+
+
+def _candidates(output: Output) -> list[str]:
+    """Names a result may get, best first."""
+    natural = f"{output.name}{output.ending}"
+    source = output.item.source
+    full = natural
+    if source is not None and source.suffix.lower() != output.ending.lower():
+        full = f"{output.name}{source.suffix}{output.ending}"
+    # Beside a twin (a.jpg and a.png, both to be a.png) the one that keeps its ending keeps it all.
+    first = full if output.item.twin else natural
+    names = [first, *([full] if full != first else [])]
+    names += [f"{output.name}-{number}{output.ending}" for number in range(2, 1000)]
+    reserved = f"{STATE_FOLDER}/"
+    return [name for name in names if not name.startswith(reserved)]
+
+
+def _renamed(output: Output, path: str, unit: Unit, rival: FileRecord | None) -> Iterator[str]:
+    """Why a result has another name than the picture it was made from."""
+    if output.name != output.asked:
+        yield f"written as {output.name}, because not every system takes '{output.asked}'"
+    if path == f"{output.name}{output.ending}":
+        return
+    if rival is None:
+        stem = output.name.rpartition("/")[2]
+        yield f"written as {path}, because its folder holds another picture named {stem}"
+    elif rival.unit == unit.key:
+        yield f"written as {path}, because {rival.path} is another result of this picture"
+    else:
+        yield f"written as {path}, because {rival.path} is another picture's"
+
+
+def _sync(path: Path) -> str:
+    """Ask the system to put a file or folder on the disk; gives what went wrong."""
+    folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    except OSError as error:
+        return "" if folder else str(error.strerror)  # some systems do not open folders
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        return "" if folder else str(error.strerror)
+    finally:
+        os.close(handle)
+    return ""

@@ -1,0 +1,228 @@
+"""A bundle compiled for a runtime: the model that stages and backends are given."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from genloom import imaging
+from genloom.backend import Backend
+from genloom.card import Card
+from genloom.engine import tiling
+from genloom.errors import ModelError
+from genloom.models import Bundle
+from genloom.runtime import Network
+from genloom.types import Array, Batch, Floats, Item, as_float
+
+TILE = 1536
+"""Side of a tile in pixels, unless asked otherwise: large enough that the overlap costs little."""
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue in grey (ITU-R BT.601, as Pillow and OpenCV use)."""
+
+
+class CompiledModel:
+    """A model ready to run; see `genloom.Model`. Safe to use from several threads.
+
+    Args:
+        bundle: the model on disk.
+        backend: what its family means.
+        compile: makes a network of the bytes of a graph.
+        tile: side in pixels of the tiles that large pictures are cut into.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        compile: Callable[[bytes], Network],
+        *,
+        tile: int = TILE,
+    ) -> None:
+        self.bundle, self.backend, self.tile = bundle, backend, tile
+        self._compile = compile
+        self._networks: dict[str, Network] = {}
+        self._tensors: Mapping[str, Array] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self.bundle.card
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what decides results in the card."""
+        return self.bundle.digest
+
+    @property
+    def tensors(self) -> Mapping[str, Array]:
+        """The arrays that the bundle holds beside its graphs; read once."""
+        with self._lock:
+            if self._tensors is None:
+                self._tensors = self.bundle.tensors()
+            return self._tensors
+
+    def network(self, part: str) -> Network:
+        """The compiled graph of a part; compiled once."""
+        with self._lock:
+            if part not in self._networks:
+                self._networks[part] = self._compile(self.bundle.graph(part))
+            return self._networks[part]
+
+    def run(self, part: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run one graph on arrays exactly as its ports want them."""
+        return self.network(part).run(inputs)
+
+    def encode(self, batch: Batch) -> Batch:
+        """Pictures → latents."""
+        return self.backend.encode(self, self.fit(batch))
+
+    def decode(self, batch: Batch) -> Batch:
+        """Latents → pictures.
+
+        Raises:
+            ModelError: when another model made the latents.
+        """
+        if batch.model != self.digest:
+            raise ModelError(
+                "these latents were made by another model",
+                expected=f"latents of '{self.card.name}' ({self.digest[:12]}…)",
+                got=f"{batch.model[:12]}…",
+            )
+        return self.backend.decode(self, batch)
+
+    def prior(
+        self,
+        items: Sequence[Item],
+        random: Sequence[np.random.RandomState],
+        *,
+        temperature: float = 1.0,
+        truncation: float | None = None,
+        labels: Sequence[int] | None = None,
+    ) -> Batch:
+        """One latent for each item from the model's prior."""
+        return self.backend.prior(
+            self, items, random, temperature=temperature, truncation=truncation, labels=labels
+        )
+
+    def fit(self, batch: Batch) -> Batch:
+        """The pictures in the model's channels and, where it takes only one, in its size."""
+        batch = batch.with_pixels(with_channels(batch.pixels, self.card.channels))
+        fixed = self.card.size.fixed
+        if fixed is None:
+            return self._cut_to_multiple(batch)
+        if batch.size == fixed:
+            return batch
+        note = f"resized from {batch.size[1]}×{batch.size[0]} to the model's {fixed[1]}×{fixed[0]}"
+        pixels = [imaging.resize(one, *fixed, "lanczos") for one in batch.pixels]
+        return batch.with_items([item.noting(note) for item in batch.items]).with_pixels(
+            np.stack(pixels)
+        )
+
+    def _cut_to_multiple(self, batch: Batch) -> Batch:
+        rule, (height, width) = self.card.size, batch.size
+        new = [max(side // rule.multiple * rule.multiple, rule.minimum) for side in (height, width)]
+        if (height, width) == (new[0], new[1]):
+            return batch
+        pixels = [imaging.resize(one, new[0], new[1], "lanczos") for one in batch.pixels]
+        return batch.with_pixels(np.stack(pixels))
+
+    def image(self, part: str, batch: Batch, **ports: Array) -> Batch:
+        """Run an image→image graph (ports `image`, `result`); see `genloom.Model`."""
+        count, channels = len(batch), batch.pixels.shape[3]
+        pixels, split = batch.pixels, channels == 3 and self.card.channels == 1
+        if split:  # a grey network sees each colour by itself
+            pixels = pixels.transpose(0, 3, 1, 2).reshape(count * 3, *batch.size, 1)
+            ports = {name: np.repeat(value, 3, axis=0) for name, value in ports.items()}
+        else:
+            pixels = with_channels(pixels, self.card.channels)
+        result = self._whole_or_tiled(part, pixels, ports)
+        if split:
+            result = result.reshape(count, 3, *result.shape[1:3]).transpose(0, 2, 3, 1)
+        elif channels == 1 and result.shape[3] == 3:
+            result = result @ LUMA[:, None]
+        return batch.with_pixels(result)
+
+    def _whole_or_tiled(self, part: str, pixels: Array, ports: Mapping[str, Array]) -> Floats:
+        rule, scale = self.card.size, self.card.scale
+        height, width = pixels.shape[1:3]
+        multiple = rule.multiple
+        if rule.fixed is not None:
+            padded = (max(height, rule.fixed[0]), max(width, rule.fixed[1]))
+            multiple = 1
+        else:
+            padded = (
+                tiling.padded(height, multiple, rule.minimum),
+                tiling.padded(width, multiple, rule.minimum),
+            )
+        pixels = reflect(pixels, *padded)
+        result = np.empty(
+            (len(pixels), height * scale, width * scale, self.card.channels), np.float32
+        )
+        for tile in self._tiles(*padded, multiple):
+            rows, columns = tile.rows, tile.columns
+            piece = pixels[
+                :,
+                rows.start : rows.start + rows.length,
+                columns.start : columns.start + columns.length,
+            ]
+            image = np.ascontiguousarray(as_float(piece).transpose(0, 3, 1, 2))
+            done = self.run(part, {"image": image, **ports})["result"].transpose(0, 2, 3, 1)
+            _place(result, done, tile, scale)
+        return result
+
+    def _tiles(self, height: int, width: int, multiple: int) -> list[tiling.Tile]:
+        card, tile = self.card, self.tile
+        if card.size.fixed is not None:
+            tile = card.size.fixed[0]
+            if card.size.fixed[0] != card.size.fixed[1]:
+                raise ModelError(f"'{card.name}' takes one size that is not square; it cannot tile")
+        if card.receptive_field == "global":
+            if card.size.fixed not in (None, (height, width)):
+                raise ModelError(
+                    f"'{card.name}' sees a picture whole and takes one size only",
+                    expected=f"{card.size.fixed}",
+                    got=f"{(height, width)}",
+                    hint="Put a `resize` before it",
+                )
+            tile = max(height, width)
+        margin = 0 if card.receptive_field == "global" else card.receptive_field // 2
+        # A picture a little larger than a tile costs less whole than in two overlapping tiles.
+        if height * width <= 1.5 * tile * tile and card.size.fixed is None:
+            tile = max(height, width)
+        try:
+            return list(tiling.tiles(height, width, tile, margin, multiple))
+        except ValueError as error:
+            raise ModelError(f"'{card.name}' cannot be tiled like this: {error}") from None
+
+
+def _place(result: Floats, done: Floats, tile: tiling.Tile, scale: int) -> None:
+    """Copy the kept part of a tile's result to where it belongs, without the padding."""
+    rows, columns = tile.rows, tile.columns
+    bottom = min(rows.keep_to * scale, result.shape[1])
+    right = min(columns.keep_to * scale, result.shape[2])
+    top, left = rows.keep_from * scale, columns.keep_from * scale
+    y, x = top - rows.start * scale, left - columns.start * scale
+    if bottom > top and right > left:
+        result[:, top:bottom, left:right] = done[:, y : y + bottom - top, x : x + right - left]
+
+
+def reflect(pixels: Array, height: int, width: int) -> Array:
+    """Pad N×H×W×C at the bottom and right by mirroring, to at least this size."""
+    while pixels.shape[1] < height or pixels.shape[2] < width:
+        down = min(height - pixels.shape[1], pixels.shape[1])
+        across = min(width - pixels.shape[2], pixels.shape[2])
+        pixels = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
+    return pixels
+
+
+def with_channels(pixels: Array, channels: int) -> Array:
+    """Grey as three equal channels, or colour as its luma; dtype is kept for the former."""
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    return as_float(pixels) @ LUMA[:, None]

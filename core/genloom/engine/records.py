@@ -1,0 +1,83 @@
+"""What the journal holds: records of units, of what they are made of, and of their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What identifies an input file: size, time of last change, and the hash of its bytes.
+
+    A page that is a member of another has the digest of its own members in place of that hash,
+    and stands for the `source` of the first. `failed` members are those that a page was made, or
+    refused, without.
+    """
+
+    key: str
+    size: int = 0
+    mtime: int = 0
+    sha256: str = ""
+    source: str = ""
+    failed: bool = False
+
+    @property
+    def identity(self) -> tuple[str, str, bool]:
+        """What decides the page that it is a member of."""
+        return self.key, self.sha256, self.failed
+
+    @classmethod
+    def of(cls, key: str, path: Path | None) -> Signature:
+        """The signature of a file as it is now, its hash aside; one that is gone has size -1."""
+        if path is None:
+            return cls(key)
+        source = located(path)
+        try:
+            stat = path.stat()
+        except OSError:
+            return cls(key, -1, source=source)
+        return cls(key, stat.st_size, stat.st_mtime_ns, source=source)
+
+
+def located(path: Path) -> str:
+    """Where a file lies, whatever way led there; a link to a file is a file of its own."""
+    return str(path.parent.resolve() / path.name)
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What the journal says of a unit. `last` marks the last page of a group."""
+
+    state: str
+    plan: str
+    inputs: tuple[Signature, ...]
+    stage: str = ""
+    reason: str = ""
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that is genloom's own.
+
+    `size` and `mtime` are those of the file as it was finished. Between claiming and renaming, an
+    earlier version may still stand under the name: that one is described by `old_size` and
+    `old_mtime`.
+    """
+
+    path: str
+    unit: str
+    size: int
+    mtime: int
+    old_size: int = -1
+    old_mtime: int = -1
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at `path` is still as genloom wrote it."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return False
+        found = (stat.st_size, stat.st_mtime_ns)
+        return found in ((self.size, self.mtime), (self.old_size, self.old_mtime))

@@ -1,0 +1,144 @@
+"""Which groups stand: they were made in an earlier run and none of their members has changed.
+
+Groups are looked through before anything runs, in one walk over the inputs that holds one page at
+a time. Where a single stage gathers, the pages that stand at the beginning of a group are left
+out of the run, so that a killed run goes on where it was; else a group stands as a whole or is
+made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from genloom.engine.calls import FAULTS
+from genloom.engine.packet import page_signature
+from genloom.engine.pages import page_item
+from genloom.engine.plan import Plan
+from genloom.engine.records import Signature, UnitRecord
+from genloom.engine.resume import Resumption
+from genloom.pipeline import Step
+from genloom.stage import Cardinality
+from genloom.types import Item
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How much of a group stands: its first `items`, on its first `pages`."""
+
+    items: int = 0
+    pages: int = 0
+
+
+NOTHING = Standing()
+
+
+class _StaleError(Exception):
+    """A group does not stand."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    item: Item
+    signature: Signature | None
+
+
+class Survey:
+    """Looks through groups. `scope` names what of the inputs must be computed together."""
+
+    def __init__(self, plan: Plan, resumption: Resumption) -> None:
+        self._plan, self._resumption = plan, resumption
+        self._gathers = [step for step in plan.steps if step.stage.cardinality.gathers]
+        many = Cardinality.ONE_TO_MANY
+        self._by_pages = len(self._gathers) == 1 and all(
+            step.stage.cardinality != many
+            for step in plan.steps[1 : plan.steps.index(self._gathers[0])]
+        )
+
+    def scope(self, item: Item) -> str:
+        """The group of the last stage that gathers, which holds the groups of all others."""
+        for step in self._gathers:
+            item = page_item(step, _group(step, item), 0)
+        return item.group
+
+    def groups(self) -> Mapping[str, Standing]:
+        """What stands of each group."""
+        found: dict[str, Standing] = {}
+        for scope, items in itertools.groupby(self._plan.sources(), self.scope):
+            # The parts of a group that is met twice are told apart by nothing: make it again.
+            found[scope] = NOTHING if scope in found else self._look(scope, items)
+        return found
+
+    def _look(self, scope: str, items: Iterator[Item]) -> Standing:
+        if self._by_pages:
+            return self._leading(scope, items)
+        count = 0
+
+        def counted() -> Iterator[_Member]:
+            nonlocal count
+            for count, item in enumerate(items, 1):  # noqa: B007
+                yield self._member(item)
+
+        members = counted()
+        for level, step in enumerate(self._gathers, 1):
+            members = self._paged(step, level, members)
+        try:
+            for _ in members:
+                pass
+        except _StaleError:
+            return NOTHING
+        return Standing(count)
+
+    def _member(self, item: Item) -> _Member:
+        return _Member(item, self._resumption.member(item))
+
+    def _page(self, item: Item, level: int) -> UnitRecord | None:
+        return self._resumption.page(self._resumption.page_key(item), level)
+
+    def _leading(self, group: str, items: Iterator[Item]) -> Standing:
+        """The pages that stand before the first that does not."""
+        (step,) = self._gathers
+        standing = NOTHING
+        while record := self._page(page_item(step, group, standing.pages), 1):
+            count = len(record.inputs)
+            members = [self._member(item) for item in itertools.islice(items, count)]
+            if not _same([member.signature for member in members], record.inputs):
+                break
+            if record.last and count < step.stage.most() and next(items, None) is not None:
+                break  # there is room on it for a new picture
+            standing = Standing(standing.items + count, standing.pages + 1)
+        return standing
+
+    def _paged(self, step: Step, level: int, members: Iterator[_Member]) -> Iterator[_Member]:
+        """Members of the next level, as long as all of this one stand."""
+        for group, run in itertools.groupby(members, lambda member: _group(step, member.item)):
+            previous = None
+            for number in itertools.count():
+                item = page_item(step, group, number)
+                record = self._page(item, level)
+                if record is None:
+                    raise _StaleError
+                # What is made of one member may begin on one page and end on the next.
+                own = record.inputs[record.inputs[0].identity == previous :]
+                found = [member.signature for member in itertools.islice(run, len(own))]
+                if not _same(found, own):
+                    raise _StaleError
+                previous = record.inputs[-1].identity
+                key = self._resumption.page_key(item)
+                yield _Member(item, page_signature(key, record.inputs))
+                if record.last:
+                    break
+            if next(run, None) is not None:
+                raise _StaleError
+
+
+def _group(step: Step, item: Item) -> str:
+    try:
+        return step.stage.group_of(item)
+    except FAULTS:
+        return ""  # the item will fail on it when it gets there
+
+
+def _same(found: list[Signature | None], recorded: tuple[Signature, ...]) -> bool:
+    return [one and one.identity for one in found] == [one.identity for one in recorded]

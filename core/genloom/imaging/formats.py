@@ -1,0 +1,143 @@
+"""Which files are read and written, what each format can keep, and how failures are told."""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from genloom.errors import ImageError
+
+MAX_PIXELS = 1_000_000_000
+"""Most pixels a file may claim; more is taken for a decompression bomb."""
+
+DENSEST = 10_000
+"""Most pixels a byte of a PNG, GIF, JPEG, BMP, PPM or plain TIFF can stand for."""
+
+HAS_AVIF = find_spec("PIL._avif") is not None
+
+WRITABLE: dict[str, str] = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".pnm": "PPM",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    **({".avif": "AVIF"} if HAS_AVIF else {}),
+}
+"""File endings that can be written, with the name of their format."""
+
+READABLE: frozenset[str] = frozenset({*WRITABLE, ".jfif", ".jpe", ".pbm"})
+"""Lower-case file endings that a folder walk picks up."""
+
+# Only these decoders are ever tried: some of Pillow's others run programs (EPS) or fetch files.
+DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")[: 7 + HAS_AVIF]
+
+KEEPS: dict[str, frozenset[str]] = {
+    "PNG": frozenset({"icc", "exif", "dpi", "alpha", "palette"}),
+    "TIFF": frozenset({"icc", "exif", "dpi", "alpha", "palette"}),
+    "JPEG": frozenset({"icc", "exif", "dpi"}),
+    "WEBP": frozenset({"icc", "exif", "alpha"}),
+    "AVIF": frozenset({"icc", "exif", "alpha"}),
+    "GIF": frozenset({"alpha", "palette"}),
+    "BMP": frozenset({"dpi", "palette"}),
+    "PPM": frozenset(),
+}
+"""What a format keeps besides colour."""
+
+DEEPEST = {"PNG": 16, "PPM": 16, "TIFF": 32}
+"""Most bits a channel a format keeps; 8 where it is not listed."""
+
+NO_GREY = frozenset({"WEBP", "AVIF"})
+"""Formats whose files are always read back as colour."""
+
+_PLUGINS = (
+    "Jpeg",
+    "Mpo",
+    "Png",
+    "WebP",
+    "Tiff",
+    "Bmp",
+    "Gif",
+    "Ppm",
+    *(("Avif",) if HAS_AVIF else ()),
+)
+_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+def prepare_pillow() -> None:
+    """Make Pillow leave size limits to us and keep its warnings to itself, in every thread.
+
+    Both are process-wide, because Pillow and `warnings` offer nothing narrower that is safe among
+    threads. Damage that matters is reported as an `ImageError`, so a warning adds nothing.
+    """
+    from PIL import Image
+
+    for name in _PLUGINS:  # else Pillow loads them on demand, which races among threads
+        import_module(f"PIL.{name}ImagePlugin")
+    if _PILLOW_WARNINGS not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < MAX_PIXELS:
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse a picture without pixels, or with more than `MAX_PIXELS`."""
+    if height < 1 or width < 1:
+        raise ImageError("the picture has no pixels", got=f"{width}×{height}")
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            "the picture is too large",
+            expected=f"at most {MAX_PIXELS} pixels",
+            got=f"{width}×{height}",
+        )
+
+
+def check_density(height: int, width: int, size: int) -> None:
+    """Refuse a file of so few bytes for its pixels that it must be damaged, or a bomb."""
+    if height * width > DENSEST * size:
+        raise ImageError(
+            "the file is damaged: too short for its pixels",
+            got=f"{size} bytes for {width}×{height}",
+        )
+
+
+@contextmanager
+def telling(path: Path, what: str) -> Iterator[None]:
+    """Turn every failure inside the block into an `ImageError` that names `path`."""
+    try:
+        yield
+    except ImageError as error:
+        if error.where:
+            raise
+        raise ImageError(
+            error.what, expected=error.expected, got=error.got, where=str(path), hint=error.hint
+        ) from error
+    # Decoders raise nearly anything on damaged bytes: struct.error, SyntaxError, IndexError …
+    except Exception as error:
+        raise ImageError(f"{what}: {_reason(error)}", where=str(path)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "not a picture, or damaged at its beginning"
+    if type(error).__name__ == "DecompressionBombError":  # it names twice the limit
+        return f"the picture is too large; expected at most {MAX_PIXELS} pixels"
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, (LookupError, struct.error, SyntaxError)):
+        return "damaged or unusual contents" + (f" ({text})" if text else "")
+    return text or type(error).__name__

@@ -1,0 +1,214 @@
+"""From pixels to a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genloom.errors import ImageError
+from genloom.imaging.fitting import Sheet, fit, leave_out
+from genloom.imaging.formats import WRITABLE, check_size, prepare_pillow, telling
+from genloom.imaging.metadata import EXIF_PREFIX
+from genloom.imaging.palette import indexed
+from genloom.imaging.png import png
+from genloom.imaging.tiff import tiff
+from genloom.types import Array, ImageInfo
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FULL_CHROMA = 90  # from this quality on, colour is not subsampled
+LOSSLESS = 100
+
+
+def write(
+    path: Path,
+    pixels: Array,
+    *,
+    ending: str,
+    alpha: Array | None = None,
+    info: ImageInfo | None = None,
+    quality: int = 95,
+    palette: bool = True,
+) -> tuple[str, ...]:
+    """Encode a picture into `path`, whose own ending is not looked at; returns notes.
+
+    Not atomic, and nothing is synced: the caller names a temporary path.
+
+    Raises:
+        ImageError: it cannot be encoded, or the disk refuses it.
+    """
+    with telling(path, "cannot be written"):
+        encoded, notes = encode(
+            pixels, ending=ending, alpha=alpha, info=info, quality=quality, palette=palette
+        )
+        path.write_bytes(encoded)
+        return notes
+
+
+def encode(
+    pixels: Array,
+    *,
+    ending: str,
+    alpha: Array | None = None,
+    info: ImageInfo | None = None,
+    quality: int = 95,
+    palette: bool = True,
+) -> tuple[bytes, tuple[str, ...]]:
+    """A picture as the bytes of a file, with notes on what the format could not keep.
+
+    Args:
+        pixels: H×W×C or H×W, C is 1 or 3; uint8, uint16 or floats where 1 is white.
+        ending: such as `.png`; decides the format.
+        alpha: H×W of any size (resized to the pixels) and any of the three types.
+        info: bits to write, and the metadata; by default 8 bits and none.
+        quality: 0 to 100, for JPEG, WebP and AVIF; at 100, or if `info` says so, WebP is lossless.
+        palette: whether a picture whose `info.mode` is `palette` becomes one again.
+    """
+    if ending.lower() not in WRITABLE:
+        raise ImageError(
+            f"pictures cannot be written as '{ending}'", expected=", ".join(sorted(WRITABLE))
+        )
+    with telling(Path(f"*{ending}"), "cannot be encoded"):
+        prepare_pillow()
+        sheet = Sheet(
+            _shaped(pixels), alpha, info or ImageInfo(), WRITABLE[ending.lower()], quality, palette
+        )
+        fit(sheet)
+        return _ENCODERS[sheet.format](sheet), tuple(sheet.notes)
+
+
+def _shaped(pixels: Array) -> Array:
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+        raise ImageError("not a picture", expected="H×W×1 or H×W×3", got=str(pixels.shape))
+    check_size(*pixels.shape[:2])
+    return (
+        pixels if pixels.dtype in (np.uint8, np.uint16) else pixels.astype(np.float32, copy=False)
+    )
+
+
+def _pillow(samples: Array) -> Image.Image:
+    from PIL import Image
+
+    height, width, count = samples.shape
+    # frombuffer keeps a reference instead of copying.
+    mode = ("L", "LA", "RGB", "RGBA")[count - 1]
+    return Image.frombuffer(mode, (width, height), samples, "raw", mode, 0, 1)
+
+
+def _saved(image: Image.Image, format: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **{name: v for name, v in options.items() if v is not None})
+    return file.getvalue()
+
+
+def _png(sheet: Sheet) -> bytes:
+    if sheet.palette:
+        image, clear, note = indexed(sheet.samples)
+        sheet.notes += note
+        encoded = _saved(
+            image,
+            "PNG",
+            transparency=clear,
+            icc_profile=sheet.info.icc,
+            exif=sheet.info.exif,
+            dpi=sheet.info.dpi,
+        )
+        return encoded
+    return png(sheet.samples, sheet.info)
+
+
+def _tiff(sheet: Sheet) -> bytes:
+    samples, table = sheet.samples, None
+    if sheet.palette:
+        image, _, note = indexed(samples)
+        sheet.notes += note
+        samples, table = np.asarray(image)[..., None], np.array(image.getpalette(), np.uint8)
+    try:
+        return tiff(samples, sheet.info, table)
+    except ImageError:
+        raise
+    except Exception:
+        if not sheet.info.exif:
+            raise
+        leave_out(sheet, "exif", "the EXIF data does not fit a TIFF and was left out")
+        return tiff(samples, sheet.info, table)
+
+
+def _jpeg(sheet: Sheet) -> bytes:
+    info = sheet.info
+    return _saved(
+        _pillow(sheet.samples),
+        "JPEG",
+        quality=sheet.quality,
+        subsampling=0 if sheet.quality >= FULL_CHROMA else 2,
+        icc_profile=info.icc,
+        exif=EXIF_PREFIX + info.exif if info.exif else None,
+        dpi=info.dpi,
+    )
+
+
+def _webp(sheet: Sheet) -> bytes:
+    return _saved(
+        _pillow(sheet.samples),
+        "WEBP",
+        quality=sheet.quality,
+        lossless=sheet.quality >= LOSSLESS or sheet.info.lossless,
+        exact=True,
+        icc_profile=sheet.info.icc,
+        exif=sheet.info.exif,
+    )
+
+
+def _avif(sheet: Sheet) -> bytes:
+    return _saved(
+        _pillow(sheet.samples),
+        "AVIF",
+        quality=sheet.quality,
+        subsampling="4:4:4" if sheet.quality >= FULL_CHROMA else "4:2:0",
+        icc_profile=sheet.info.icc,
+        exif=sheet.info.exif,
+    )
+
+
+def _gif(sheet: Sheet) -> bytes:
+    if sheet.samples.shape[2] == 1:
+        return _saved(_pillow(sheet.samples), "GIF")
+    samples = sheet.samples
+    if samples.shape[2] == 2:
+        samples = samples[..., [0, 0, 0, 1]]
+    image, clear, note = indexed(samples, one_clear=True)
+    sheet.notes += note
+    return _saved(image, "GIF", transparency=clear, optimize=False)
+
+
+def _bmp(sheet: Sheet) -> bytes:
+    image = _pillow(sheet.samples)
+    if sheet.palette:
+        image, _, note = indexed(sheet.samples)
+        sheet.notes += note
+    return _saved(image, "BMP", dpi=sheet.info.dpi)
+
+
+def _ppm(sheet: Sheet) -> bytes:
+    height, width, count = sheet.pixels.shape
+    top = np.iinfo(sheet.pixels.dtype).max
+    header = f"{'P5' if count == 1 else 'P6'}\n{width} {height}\n{top}\n".encode()
+    return header + sheet.pixels.astype(sheet.pixels.dtype.newbyteorder(">")).tobytes()
+
+
+_ENCODERS: dict[str, Callable[[Sheet], bytes]] = {
+    "AVIF": _avif,
+    "BMP": _bmp,
+    "GIF": _gif,
+    "JPEG": _jpeg,
+    "PNG": _png,
+    "PPM": _ppm,
+    "TIFF": _tiff,
+    "WEBP": _webp,
+}

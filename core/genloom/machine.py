@@ -1,0 +1,77 @@
+"""Facts about the machine, as far as they can be had without a library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve")
+"""Instruction sets that make networks faster, as Linux calls them."""
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Number of cores, model and instruction sets in words."""
+    text = f"{cores()} CPU core{'s' if cores() != 1 else ''}"
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return text
+    facts: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            facts.setdefault(name.strip().lower(), value.strip())
+    flags = (facts.get("flags") or facts.get("features") or "").split()
+    known = [feature for feature in FEATURES if feature in flags]
+    return ", ".join([text, *filter(None, [facts.get("model name"), " ".join(known)])])
+
+
+def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that can be had without swapping; None where this cannot be told."""
+    try:
+        for line in meminfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def free_disk(folder: Path = Path()) -> int:
+    """Bytes free where a folder lies."""
+    return shutil.disk_usage(folder).free
+
+
+def nvidia_gpu() -> str:
+    """Names of the NVIDIA GPUs that the driver lists; empty when there are none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    query = [program, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
+
+
+def codecs() -> dict[str, bool]:
+    """Image formats that depend on how Pillow and OpenCV were built, and whether they are there."""
+    from PIL import features
+
+    found = {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}
+    try:
+        import cv2
+
+        return found | {f"OpenCV {cv2.__version__}": True}
+    except ImportError:
+        return found | {"OpenCV": False}

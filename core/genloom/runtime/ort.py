@@ -1,0 +1,235 @@
+"""ONNX Runtime. The only module that imports onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genloom.errors import (
+    GenloomError,
+    MissingRequirement,
+    ModelError,
+    did_you_mean,
+    nearest,
+)
+from genloom.hookspecs import hookimpl
+from genloom.runtime import Network, Runtime, Settings
+from genloom.types import Array
+
+genloom_api = 1
+
+BEST_FIRST = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "cpu")
+"""What `auto` tries. TensorRT compiles for minutes and is taken only by name."""
+
+_ASSIGNMENT = "get_provider_graph_assignment_info"  # since ONNX Runtime 1.24
+
+DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int64)": np.int64,
+}
+
+
+def onnxruntime() -> Any:
+    """The library, quiet.
+
+    Raises:
+        MissingRequirement: with the command that installs it.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None  # Ctrl-C in the midst of its loading
+        if error.name == "onnxruntime":
+            raise MissingRequirement.extra("onnxruntime", "cpu", "running a model") from None
+        raise MissingRequirement(
+            f"onnxruntime is installed but does not load ({error})",
+            hint="Run `genloom doctor`",
+        ) from None
+    return ort
+
+
+def installed() -> list[str]:
+    """Names and versions of the installed builds; more than one overwrite each other's files."""
+    found = []
+    for name in DISTRIBUTIONS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class OnnxRuntime(Runtime):
+    """Microsoft's ONNX Runtime with any of its execution providers."""
+
+    name = "onnxruntime"
+
+    def providers(self) -> tuple[str, ...]:
+        """Providers of the installed build, best first."""
+        try:
+            available = set(onnxruntime().get_available_providers())
+        except MissingRequirement:
+            return ()
+        return tuple(short for short, full in BEST_FIRST.items() if full in available)
+
+    def compile(self, graph: Path | bytes, settings: Settings) -> Network:
+        """Compile for the provider asked for; `auto` takes the best one that really works."""
+        ort = onnxruntime()
+        available = self.providers()
+        if settings.provider != "auto":
+            if settings.provider not in available:
+                raise MissingRequirement(
+                    f"the provider '{settings.provider}' is not at hand",
+                    expected=" or ".join(("auto", *available)),
+                    hint=_hint(settings.provider, available),
+                )
+            return _Session(ort, graph, settings.provider, settings)
+        if settings.options:
+            raise GenloomError(
+                "options of a provider need the name of one",
+                got=", ".join(settings.options),
+                hint=f"Say which: {' or '.join(f'`--provider {name}`' for name in available)}",
+            )
+        candidates = [name for name in AUTOMATIC if name in available]
+        for name in candidates[:-1]:
+            try:
+                return _Session(ort, graph, name, settings)
+            except MissingRequirement:
+                continue
+        return _Session(ort, graph, candidates[-1], settings)
+
+
+class _Session(Network):
+    def __init__(self, ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> None:
+        self._session = _compiled(ort, graph, provider, settings)
+        _refuse_fallback(self._session, provider)
+        _refuse_unknown(self._session, provider, settings.options)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.provider = provider
+        self.inputs = {port.name: tuple(port.shape) for port in inputs}
+        self.outputs = {port.name: tuple(port.shape) for port in outputs}
+        self.types = {port.name: _type_name(port.type) for port in (*inputs, *outputs)}
+        self._dtypes = {port.name: _TYPES.get(port.type) for port in inputs}
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        unknown, missing = set(inputs) - set(self.inputs), set(self.inputs) - set(inputs)
+        if unknown or missing:
+            raise ModelError(
+                "the ports of the graph were not met",
+                expected=", ".join(self.inputs),
+                got=", ".join(inputs),
+            )
+        feed = {
+            name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
+        }
+        try:
+            results = self._session.run(list(self.outputs), feed)
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+            raise ModelError(f"the graph failed ({_first_line(error)})", got=shapes) from None
+        return dict(zip(self.outputs, results, strict=True))
+
+
+def _compiled(ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider != "cpu":
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    source = graph if isinstance(graph, bytes) else str(graph)
+    providers = [(BEST_FIRST[provider], dict(settings.options))]
+    try:
+        return ort.InferenceSession(source, sess_options=options, providers=providers)
+    except Exception as error:  # onnxruntime raises many types, some of them private
+        raise _compile_error(error, graph, provider) from None
+
+
+def _refuse_fallback(session: Any, provider: str) -> None:
+    """ONNX Runtime goes on with the CPU when a provider fails or takes no node; we do not.
+
+    Raises:
+        MissingRequirement: when the provider computes no part of the graph.
+    """
+    full, used = BEST_FIRST[provider], session.get_providers()
+    if used[0] == full and provider != "cpu" and hasattr(session, _ASSIGNMENT):
+        used = [part.ep_name for part in getattr(session, _ASSIGNMENT)()] or [full]
+    if full not in used:
+        raise MissingRequirement(
+            f"the provider '{provider}' was asked for but did not take the graph",
+            got=", ".join(dict.fromkeys(used)),
+            hint="`genloom doctor` says why; `--provider auto` takes the best that works",
+        )
+
+
+def _refuse_unknown(session: Any, provider: str, options: Mapping[str, str]) -> None:
+    """Refuse options that ONNX Runtime takes without a word and does nothing with.
+
+    A provider reports the options it knows; some report none at all and are believed. The CPU has
+    none.
+
+    Raises:
+        GenloomError: with the nearest right name.
+    """
+    known = session.get_provider_options().get(BEST_FIRST[provider], {})
+    for name in options:
+        if name not in known and (known or provider == "cpu"):
+            hint = did_you_mean(name, known) if known else "It has none"
+            raise GenloomError(f"the provider '{provider}' has no option '{name}'", hint=hint)
+
+
+def _type_name(text: str) -> str:
+    dtype = _TYPES.get(text)
+    return text if dtype is None else np.dtype(dtype).name
+
+
+def _compile_error(error: Exception, graph: Path | bytes, provider: str) -> Exception:
+    where = "" if isinstance(graph, bytes) else str(graph)
+    name = type(error).__name__
+    if provider == "cpu" or name in ("InvalidProtobuf", "NoSuchFile", "InvalidGraph"):
+        return ModelError(f"the graph does not load ({_first_line(error)})", where=where)
+    return MissingRequirement(
+        f"the provider '{provider}' did not take the graph ({_first_line(error)})",
+        where=where,
+        hint="`genloom doctor` says what is missing",
+    )
+
+
+def _hint(provider: str, available: Sequence[str]) -> str:
+    doctor = "`genloom doctor` says what is missing"
+    meant = nearest(provider, ("auto", *BEST_FIRST))
+    if meant == provider:
+        return doctor
+    if meant in ("auto", *available):
+        return f"Did you mean '{meant}'?"
+    return f"'{meant}' is not at hand either; {doctor}" if meant else doctor
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+@hookimpl
+def genloom_runtimes() -> list[type[Runtime]]:
+    """Bring ONNX Runtime."""
+    return [OnnxRuntime]

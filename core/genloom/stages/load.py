@@ -1,0 +1,255 @@
+"""`load`: pictures from files, folders and globs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from genloom import imaging
+from genloom.errors import GenloomError, ImageError, did_you_mean
+from genloom.stage import Cardinality, Inputs, Run, Stage
+from genloom.types import Batch, Item, Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Stage):
+    """Read pictures: the files named, every picture of the folders named, what globs match.
+
+    Folders are walked in natural order (`a2` before `a10`), files before sub-folders; hidden
+    files, everything below OUT, and folders that are symbolic links are left out.
+
+    Args:
+        recursive: whether sub-folders are walked too.
+    """
+
+    name, takes, gives = "load", Kind.NOTHING, Kind.IMAGE
+    cardinality = Cardinality.NONE_TO_MANY
+    recursive: bool = True
+
+    def sources(self, inputs: Inputs) -> Iterator[Item]:
+        """The pictures that the inputs name, each once, none of them below OUT."""
+        out = inputs.out.resolve() if inputs.out is not None else None
+        seen: set[Path] = set()
+        roots = _roots(inputs.paths)
+        # A folder counts once, however often it or files in it are named.
+        folders = list(dict.fromkeys(root.folder.resolve() for root in roots))
+        prefixes = _prefixes(folders)
+        for root in roots:
+            root.check_outside(out)
+            index = folders.index(root.folder.resolve())
+            for files in root.listings(self.recursive, out):
+                yield from _items(_unseen(files, seen), index, root.folder, prefixes[index])
+
+    def cost(self, item: Item) -> int:
+        """Bytes of the decoded picture, from its header."""
+        try:
+            return imaging.probe(item.source)[2] if item.source is not None else 0
+        except ImageError:
+            return 0
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        """Decode one picture."""
+        (item,) = batch.items
+        if item.source is None:
+            raise ImageError(f"{item.key} has no file to load")
+        if item.source.is_dir():  # the walk could not enter it
+            raise ImageError("the folder cannot be read", where=str(item.source))
+        picture = imaging.read(item.source)
+        item = replace(item, alpha=picture.alpha, info=picture.info)
+        for note in picture.notes:
+            item = item.noting(note)
+        return Batch.images([item], picture.pixels[None])
+
+
+@dataclass(frozen=True)
+class _Root:
+    """A folder that inputs are taken from; `files` when only some of it was asked for."""
+
+    folder: Path
+    files: tuple[Path, ...] | None = None
+
+    def listings(self, recursive: bool, out: Path | None) -> Iterator[list[Path]]:
+        """The files, one folder at a time, in natural order; folders that cannot be read too."""
+        if self.files is not None:
+            yield self._outside(out)
+            return
+        closed: list[Path] = []
+        for folder, folders, files in os.walk(
+            self.folder, onerror=lambda error: closed.append(Path(error.filename))
+        ):
+            here = Path(folder)
+            if not recursive:
+                folders.clear()
+            folders[:] = sorted(
+                (name for name in folders if not _left_out(here / name, out)), key=natural
+            )
+            yield [
+                here / name
+                for name in sorted(files, key=natural)
+                if not name.startswith(".") and Path(name).suffix.lower() in imaging.READABLE
+            ]
+        yield closed
+
+    def _outside(self, out: Path | None) -> list[Path]:
+        """The files that were named, without those that are results of a run into OUT."""
+        files = list(self.files or ())
+        if out is None or out in self.folder.resolve().parents:
+            return files  # OUT holds the inputs, not the other way round
+        return [file for file in files if not file.resolve().is_relative_to(out)]
+
+    def check_outside(self, out: Path | None) -> None:
+        """Whether anything is left of the files that were named.
+
+        Raises:
+            GenloomError: when all of them lie in the output folder.
+        """
+        if self.files and not self._outside(out):
+            raise GenloomError(
+                "the pictures named lie in the output folder, where results are not read back",
+                got=str(self.files[0]),
+                hint="Write to another folder",
+            )
+
+
+def _left_out(folder: Path, out: Path | None) -> bool:
+    return folder.name.startswith(".") or (out is not None and folder.resolve() == out)
+
+
+def _roots(paths: Sequence[str]) -> list[_Root]:
+    """Folders as they are, globs under their fixed part, single files under their folder."""
+    roots: list[_Root] = []
+    files: dict[Path, list[Path]] = {}
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            roots.append(_Root(path))
+        elif path.exists() or path.is_symlink():
+            files.setdefault(path.parent, []).append(path)
+        elif glob.has_magic(text):
+            roots.append(_globbed(text))
+        else:
+            raise _missing(path)
+    # Files given one by one (by a shell's own globbing, say) share one root for each folder.
+    return roots + [_Root(folder, tuple(dict.fromkeys(found))) for folder, found in files.items()]
+
+
+def _globbed(text: str) -> _Root:
+    fixed = Path(*_until_magic(Path(text).parts))
+    pattern = Path(text).parts[len(fixed.parts) :]
+    if pattern[-1] == "**":
+        pattern = (*pattern, "*")
+    try:  # unlike glob.glob, this follows no links to folders, which may lead round in circles
+        found = set(fixed.glob("/".join(pattern)))
+    except ValueError as error:
+        raise GenloomError(f"'{text}' is not a pattern for files ({error})") from None
+    hidden = any(part.startswith(".") for part in pattern)
+    found = {path for path in found if hidden or not _is_hidden(path.relative_to(fixed))}
+    pictures = [
+        path for path in found if path.suffix.lower() in imaging.READABLE and path.is_file()
+    ]
+    if not pictures:
+        folders = any(path.is_dir() for path in found)
+        hint = f"It matches folders; what is in them is '{text.rstrip('/')}/**'" if folders else ""
+        raise GenloomError(f"no pictures match '{text}'", hint=hint)
+    return _Root(fixed, tuple(sorted(pictures, key=_natural_path)))
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _until_magic(parts: Sequence[str]) -> Iterator[str]:
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _missing(path: Path) -> GenloomError:
+    missing = path
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    names = [entry.name for entry in missing.parent.iterdir() if not entry.name.startswith(".")]
+    near = did_you_mean(missing.name, names, most=6) if names else ""
+    return GenloomError(f"there is no file or folder '{missing}'", hint=near)
+
+
+def _prefixes(folders: Sequence[Path]) -> list[PurePosixPath]:
+    """Where the results of each root go below OUT: at the top, or told apart by name."""
+    if len(folders) == 1:
+        return [PurePosixPath()]
+    names = [_normal(folder.name) or "root" for folder in folders]
+    prefixes: list[PurePosixPath] = []
+    taken: set[str] = set()
+    for name in names:
+        chosen, count = name, 1
+        # A number is not given to one root that is another's own name.
+        while chosen.casefold() in taken or (count > 1 and chosen in names):
+            count += 1
+            chosen = f"{name}-{count}"
+        taken.add(chosen.casefold())
+        prefixes.append(PurePosixPath(chosen))
+    return prefixes
+
+
+def _unseen(files: Sequence[Path], seen: set[Path]) -> list[Path]:
+    """The files that no input named before, each once."""
+    new = []
+    for file in files:
+        place = file.parent.resolve() / file.name  # links to one file are pictures of their own
+        if place not in seen:
+            seen.add(place)
+            new.append(file)
+    return new
+
+
+def _items(files: Sequence[Path], index: int, root: Path, prefix: PurePosixPath) -> Iterator[Item]:
+    # Which pictures differ only in their ending is known only here, where a folder is seen whole.
+    stems = Counter((file.parent, file.stem.casefold()) for file in files)
+    keys: set[str] = set()
+    for file in files:
+        own = _normal(file.relative_to(root).as_posix())
+        below, count = PurePosixPath(own), 1
+        while below.as_posix() in keys:  # two names that are one when normalised
+            count += 1
+            below = PurePosixPath(own).with_stem(f"{PurePosixPath(own).stem}~{count}")
+        keys.add(below.as_posix())
+        note = f"named {below.stem}, because another name differs only in its Unicode form"
+        name = prefix / below.with_suffix("")
+        folder = name.parent.as_posix()
+        yield Item(
+            key=f"{index}/{below}",
+            name=name.as_posix(),
+            place=(prefix / below).as_posix(),
+            group="" if folder == "." else folder,
+            source=file,
+            notes=(note,) if count > 1 else (),
+            twin=stems[(file.parent, file.stem.casefold())] > 1,
+        )
+
+
+def _normal(text: str) -> str:
+    """Unicode in its composed form, so that a name has one key on every file system."""
+    return unicodedata.normalize(
+        "NFC", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    )
+
+
+def _natural_path(path: Path) -> tuple[Any, ...]:
+    """Like the walk of a folder: natural order, files before what lies in sub-folders."""
+    *folders, name = (natural(part) for part in path.parts)
+    return (*((1, folder) for folder in folders), (0, name))
+
+
+def natural(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """A sort key that puts `img2` before `img10`, ignoring case."""
+    parts = re.split(r"([0-9]+)", text)
+    key = [(0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
+    return tuple(key), text

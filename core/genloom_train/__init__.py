@@ -1,0 +1,1 @@
+"""The training hall: recipes, data, one loop, checkpoints, evaluation and ONNX export."""

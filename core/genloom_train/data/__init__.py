@@ -1,0 +1,129 @@
+"""Data sets for training: where pictures come from, and which of them make batch number n.
+
+A data set is a frozen dataclass whose fields are the options of a recipe's `data:` section. Opened,
+it is a `Source`: every batch is a function of (seed, step) alone, so a resumed training sees what
+an uninterrupted one would have seen, and there is no position to store. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from genloom.types import Array, Floats
+
+__all__ = ["Dataset", "Opening", "Samples", "Source", "epoch_indices", "generator"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures and, where there are such, their labels.
+
+    Attributes:
+        image: float32, N×C×H×W in [0, 1].
+        label: int64, (N,).
+    """
+
+    image: Floats
+    label: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def chunks(self, size: int) -> Iterator[Samples]:
+        """The same samples, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield Samples(self.image[part], None if self.label is None else self.label[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a data set is told when it is opened.
+
+    Attributes:
+        root: folder given on the command line (`--data`), which goes before the recipe's `path`.
+        base: folder that relative paths in the recipe start from.
+        seed: of synthetic pictures.
+    """
+
+    root: Path | None = None
+    base: Path = field(default_factory=Path)
+    seed: int = 0
+
+
+class Source(ABC):
+    """An opened data set.
+
+    Attributes:
+        shape: channels, height and width of one training sample.
+        count: pictures in one epoch.
+        labels: names of the classes.
+        description: the data in words, for the card.
+        notes: what was skipped, and why.
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    labels: tuple[str, ...] = ()
+    description: str = ""
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def batch(self, step: int, size: int, seed: int) -> Samples:
+        """Batch number `step` (from 0): always the same for the same three numbers."""
+
+    @abstractmethod
+    def held_out(self, larger: bool = False) -> Samples:
+        """Pictures that no batch contains, for validation; the same at every call.
+
+        `larger` says that they may be larger than `shape`: the family takes any size.
+        """
+
+
+class Dataset(ABC):
+    """Options of a data set. Subclass it as a frozen keyword-only dataclass."""
+
+    @abstractmethod
+    def open(self, opening: Opening) -> Source:
+        """Find and check the data.
+
+        Raises:
+            GenloomError: when there is none, with what to do about it.
+        """
+
+
+def generator(*key: object) -> np.random.Generator:
+    """Random numbers that depend on nothing but `key`."""
+    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def epoch_indices(count: int, step: int, size: int, seed: int) -> Array:
+    """Which of `count` pictures make a batch: every epoch visits each once, in its own order.
+
+    Batches run across the ends of epochs, so all have one size.
+    """
+    wanted = np.arange(step * size, (step + 1) * size)
+    chosen = np.empty(size, np.int64)
+    for epoch in np.unique(wanted // count):
+        here = wanted // count == epoch
+        chosen[here] = _order(count, int(epoch), seed)[wanted[here] % count]
+    return chosen
+
+
+_orders: dict[tuple[int, int, int], Array] = {}
+
+
+def _order(count: int, epoch: int, seed: int) -> Array:
+    key = (count, epoch, seed)
+    if key not in _orders:
+        while len(_orders) > 3:
+            _orders.pop(next(iter(_orders)), None)
+        _orders[key] = generator("order", seed, epoch).permutation(count)
+    return _orders[key]

@@ -1,0 +1,100 @@
+"""Random crops of pictures in memory, turned and mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from genloom.types import Array, Floats
+from genloom_train.data import Samples, Source, generator
+
+HELD_OUT_SIZE = 192
+"""Height and width of the largest validation crop, for families that take any size."""
+HELD_OUT_MOST = 32
+"""Validation pictures at most."""
+
+
+class PhotographCrops(Source):
+    """Square crops of pictures of any size.
+
+    A batch draws its pictures with a chance in proportion to their area (bounded, so that a few
+    huge ones do not rule), and with chance `synthetic_share` from `synthetic` instead.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Array],
+        held_out: Sequence[Array],
+        *,
+        crop: int,
+        label: Array | None = None,
+        held_out_label: Array | None = None,
+        labels: Sequence[str] = (),
+        synthetic: Sequence[Array] = (),
+        synthetic_share: float = 0.0,
+        description: str = "",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._pictures, self._held_out = list(pictures), list(held_out)
+        self._synthetic, self._share = list(synthetic), synthetic_share
+        self._weights = _weights(self._pictures)
+        self._label, self._held_out_label = label, held_out_label
+        self.labels = tuple(labels)
+        self.shape = (pictures[0].shape[2], crop, crop)
+        self.count = len(self._pictures)
+        self.description, self.notes = description, notes
+
+    def batch(self, step: int, size: int, seed: int) -> Samples:
+        """Batch number `step`: `size` random crops."""
+        random = generator("crops", seed, step)
+        crops, which = zip(*(self._crop(random) for _ in range(size)), strict=True)
+        label = None if self._label is None else self._label[list(which)].astype(np.int64)
+        return Samples(as_images(crops), label)
+
+    def _crop(self, random: np.random.Generator) -> tuple[Array, int]:
+        """A crop, and the number of the picture it is of."""
+        which = 0
+        if self._synthetic and random.random() < self._share:
+            picture = self._synthetic[random.integers(len(self._synthetic))]
+        else:
+            which = int(np.searchsorted(self._weights, random.random()))
+            picture = self._pictures[which]
+        size = self.shape[1]
+        top = random.integers(picture.shape[0] - size + 1)
+        left = random.integers(picture.shape[1] - size + 1)
+        crop: Array = picture[top : top + size, left : left + size]
+        crop = np.rot90(crop, int(random.integers(4)))
+        return (crop[:, ::-1] if random.integers(2) else crop), which
+
+    def held_out(self, larger: bool = False) -> Samples:
+        """The middle of each held-out picture, all of one size."""
+        pictures = self._held_out[:HELD_OUT_MOST]
+        shortest = min(min(picture.shape[:2]) for picture in pictures)
+        size = min(HELD_OUT_SIZE, shortest - shortest % 8 or shortest) if larger else self.shape[1]
+        label = self._held_out_label
+        label = None if label is None else label[:HELD_OUT_MOST].astype(np.int64)
+        return Samples(as_images([_middle(picture, size) for picture in pictures]), label)
+
+
+def _weights(pictures: Sequence[Array]) -> Floats:
+    """Cumulated chances of the pictures; the last is 1."""
+    areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], np.float64)
+    bounded = np.minimum(areas, 4 * np.median(areas))
+    cumulated = np.cumsum(bounded / bounded.sum())
+    cumulated[-1] = 1.0
+    return cumulated.astype(np.float32)
+
+
+def _middle(picture: Array, size: int) -> Array:
+    top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
+    return picture[top : top + size, left : left + size]
+
+
+def as_images(crops: Sequence[Array]) -> Floats:
+    """H×W×C bytes as one N×C×H×W float32 in [0, 1]."""
+    stacked = np.stack(crops).transpose(0, 3, 1, 2)
+    images: Floats = np.multiply(
+        np.ascontiguousarray(stacked), np.float32(1 / 255), dtype=np.float32
+    )
+    return images

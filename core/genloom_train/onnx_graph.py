@@ -1,0 +1,169 @@
+"""ONNX graphs of torch modules, and the proof that both compute the same."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from genloom.card import Port
+from genloom.errors import GenloomError
+from genloom.runtime import Settings
+from genloom.runtime.ort import OnnxRuntime
+from genloom_train.training import Graph
+
+TOLERANCE = 1e-4
+"""Largest difference between ONNX Runtime and torch that is still rounding."""
+
+BATCHES = (1, 2, 5)
+SIZES = ((64, 48), (40, 88), (96, 96))
+"""Heights and widths tried, rounded up to the model's size rule."""
+
+OPSET = 18
+_RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
+           "Multinomial", "Dropout")  # fmt: skip
+
+
+def to_onnx(part: str, graph: Graph, multiple: int = 1) -> onnx.ModelProto:
+    """The graph as one self-contained ONNX model with the ports' names and nothing private in it.
+
+    Raises:
+        GenloomError: when torch cannot export it, or it draws random numbers.
+    """
+    sizes = {
+        "batch": 2,
+        **dict(zip(("height", "width"), _rounded(SIZES[0], multiple), strict=True)),
+    }
+    example = tuple(example_inputs(graph.inputs, sizes).values())
+    dynamic = tuple(
+        {i: torch.export.Dim.AUTO for i, axis in enumerate(port.axes) if isinstance(axis, str)}
+        for port in graph.inputs.values()
+    )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph.module,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                dynamic_shapes=dynamic,
+                external_data=False,
+                verbose=False,
+            )
+        model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1]
+        raise GenloomError(f"'{part}' cannot be exported to ONNX ({''.join(first)})") from error
+    random = sorted({node.op_type for node in model.graph.node} & set(_RANDOM))
+    if random:
+        raise GenloomError(f"the graph of '{part}' draws random numbers", got=", ".join(random))
+    return _cleaned(model, graph)
+
+
+def _cleaned(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
+    """Ports' axes by name; without the exporter's notes, which hold paths of this machine."""
+    for values, ports in ((model.graph.input, graph.inputs), (model.graph.output, graph.outputs)):
+        for value, port in zip(values, ports.values(), strict=True):
+            for dimension, axis in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):
+                if isinstance(axis, str):
+                    dimension.dim_param = axis
+                else:
+                    dimension.dim_value = axis
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    model.graph.doc_string = model.doc_string = ""
+    del model.graph.metadata_props[:]
+    for entry in (*model.graph.node, *model.graph.initializer, *model.graph.input,
+                  *model.graph.output):  # fmt: skip
+        entry.doc_string = ""
+        if hasattr(entry, "metadata_props"):
+            del entry.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def check_parity(part: str, graph: Graph, data: bytes, multiple: int = 1) -> float:
+    """Run ONNX Runtime beside torch over several batches and sizes; gives the largest difference.
+
+    Raises:
+        GenloomError: when it is above `TOLERANCE`, or a shape differs.
+    """
+    network = OnnxRuntime().compile(data, Settings(provider="cpu"))
+    differences = [0.0]
+    for batch, size in zip(BATCHES, SIZES, strict=True):
+        height, width = _rounded(size, multiple)
+        sizes = {"batch": batch, "height": height, "width": width}
+        inputs = example_inputs(graph.inputs, sizes, seed=batch)
+        results = network.run({name: value.numpy() for name, value in inputs.items()})
+        for name, right in zip(graph.outputs, _torch_results(part, graph, inputs), strict=True):
+            found = results[name]
+            if found.shape != right.shape:
+                said = {"expected": str(right.shape), "got": str(found.shape)}
+                raise GenloomError(f"ONNX gives '{part}.{name}' another shape than torch", **said)
+            differences.append(float(np.abs(found - right).max()))
+    worst = float(np.max(differences))  # not a number, if one of them is not
+    if not worst <= TOLERANCE:
+        raise GenloomError(
+            f"ONNX and torch differ on '{part}'",
+            expected=f"at most {TOLERANCE:g}",
+            got=f"{worst:.3g}",
+            hint="The bundle was not written",
+        )
+    return worst
+
+
+def _torch_results(part: str, graph: Graph, inputs: Mapping[str, Tensor]) -> list[Any]:
+    try:
+        with torch.no_grad():
+            results = graph.module(*inputs.values())
+    except RuntimeError as error:
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
+        raise GenloomError(f"'{part}' does not take a size it says it takes ({error})",
+                           got=shapes) from error  # fmt: skip
+    return [one.numpy() for one in ((results,) if isinstance(results, Tensor) else results)]
+
+
+def example_inputs(
+    ports: Mapping[str, Port], sizes: Mapping[str, int], seed: int = 0
+) -> dict[str, Tensor]:
+    """Random inputs: uniform over a port's range, or standard normal where it has none."""
+    random = np.random.default_rng(seed)
+    inputs = {}
+    for name, port in ports.items():
+        shape = tuple(axis if isinstance(axis, int) else sizes[axis] for axis in port.axes)
+        if port.dtype == "int64":
+            values: Any = random.integers(0, int((port.range or (0, 1))[1]) + 1, shape)
+        elif port.range is None:
+            values = random.standard_normal(shape).astype(np.float32)
+        else:
+            values = random.uniform(*port.range, shape).astype(np.float32)
+        inputs[name] = torch.from_numpy(values)
+    return inputs
+
+
+def _rounded(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    height, width = (-(-side // multiple) * multiple for side in size)
+    return height, width
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's progress, warnings and log lines."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

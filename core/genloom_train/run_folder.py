@@ -1,0 +1,134 @@
+"""The folder of a training: begun once, and gone on with only under the same options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from genloom import options
+from genloom.errors import OutputError
+from genloom_train import checkpoint
+from genloom_train.data import Source
+from genloom_train.recipe import Recipe
+
+SETTINGS = "recipe.json"
+"""File in a training's folder: every option with its value."""
+
+RESUMABLE = (
+    "steps", "epochs", "patience",
+    "log_every", "validate_every", "sample_every", "checkpoint_every",
+)  # fmt: skip
+"""Options of `train:` that may change between a start and a resume."""
+
+
+def state_folder(recipe: Recipe, out: Path) -> Path:
+    """Where a training keeps its checkpoints, samples and metrics: beside its bundle."""
+    return out / f"{recipe.export.name}.training"
+
+
+def checkpoint_to_resume(recipe: Recipe, out: Path, resume: bool) -> Path | None:
+    """Check the training's folder; gives the checkpoint to go on from.
+
+    Raises:
+        OutputError: when it is in use, was begun with other options, or when something else stands
+            where the bundle would go.
+    """
+    state, bundle = state_folder(recipe, out), out / recipe.export.name
+    settings = state / SETTINGS
+    checkpoints = checkpoint.found(state / "checkpoints")
+    if bundle.exists() and not settings.is_file():
+        raise OutputError(
+            "something that this training did not make stands where its bundle would go",
+            where=str(bundle),
+            hint="Move it away, name another folder with -o, or another bundle with "
+            "--set export.name=NAME",
+        )
+    if checkpoints and settings.is_file() and not resume:
+        raise OutputError(
+            "the folder holds a training already",
+            where=str(state),
+            hint="Add --resume to go on with it, or name another folder with -o",
+        )
+    if checkpoints and resume and settings.is_file():
+        _same(json.loads(settings.read_text(encoding="utf-8")), recipe, str(state))
+    return checkpoints[-1] if resume and checkpoints else None
+
+
+def begin(recipe: Recipe, state: Path, source: Source) -> None:
+    """Make the training's folder and write down what is trained; only once the data is at hand.
+
+    Raises:
+        OutputError: when it cannot be written.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        settings = {**recipe.resolved(), "source": _facts(source)}
+        (state / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        (state / "recipe.yaml").write_text(recipe.text, encoding="utf-8")
+        (state / "notes.txt").write_text(
+            "".join(f"{note}\n" for note in source.notes), encoding="utf-8"
+        )
+    except OSError as error:
+        what = f"the training's folder cannot be written ({error})"
+        raise OutputError(what, where=str(state)) from error
+
+
+def check_same_data(state: Path, source: Source) -> None:
+    """Refuse to go on with a training on other data.
+
+    Raises:
+        OutputError: when the data are not those it was begun with, as far as their number and
+            first pictures tell.
+    """
+    before = json.loads((state / SETTINGS).read_text(encoding="utf-8")).get("source")
+    now = _facts(source)
+    if before not in (None, now):
+        raise OutputError(
+            "the training in this folder was begun with other data",
+            expected=before["description"],
+            got=now["description"],
+            where=str(state),
+            hint="Name the same data with --data, or another folder with -o to begin a new one",
+        )
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    first = source.batch(0, min(8, source.count), 0).image
+    return {
+        "description": source.description,
+        "count": source.count,
+        "sha256": hashlib.sha256(first.tobytes()).hexdigest(),
+    }
+
+
+def _same(before: dict[str, Any], recipe: Recipe, where: str) -> None:
+    """Refuse to go on with a training under other options.
+
+    An option that an older genloom did not know had its default then.
+    """
+    now = recipe.resolved()
+    owners = {"data": recipe.data, "model": recipe.model, "train": recipe.train}
+    for section in ("recipe", "data", "model", "train"):
+        old, new = before.get(section), now[section]
+        if not isinstance(old, dict):
+            old, new = {"recipe": old}, {"recipe": new}
+        else:
+            old = {**_defaults(owners[section]), **old}
+        for name in {**old, **new}:
+            if old.get(name) != new.get(name) and not (section == "train" and name in RESUMABLE):
+                raise OutputError(
+                    f"the training in this folder was begun with another {section}.{name}",
+                    expected=repr(old.get(name)),
+                    got=repr(new.get(name)),
+                    where=where,
+                    hint="Name another folder with -o to begin a new one",
+                )
+
+
+def _defaults(owner: Any) -> dict[str, Any]:
+    if owner is None:
+        return {}
+    found = options.options_of(type(owner))
+    return {name: options.plain(o.default) for name, o in found.items() if not o.required}

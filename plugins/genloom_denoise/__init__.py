@@ -1,0 +1,68 @@
+"""Removing noise from photographs: stages `denoise` and `noise`, the family `denoiser`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Interval, Len
+
+from genloom.backend import Backend
+from genloom.hookspecs import hookimpl
+from genloom.stage import Stage
+from genloom_denoise.stages import Denoise, Noise
+
+genloom_api = 1
+
+Width = Annotated[int, Interval(ge=1, le=1024)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserConfig:
+    """The `model:` section of a recipe for a denoiser.
+
+    Args:
+        widths: channels of each level of the U-Net; the first works at half the picture's size,
+            each further one at half of that.
+        blocks: residual blocks at each level, on the way down and again on the way up.
+        sigma: largest noise it is trained on, in 8-bit units; each picture gets 0 to this.
+        clipped: share of training pictures whose noisy values are clipped and rounded to 8 bits,
+            as a file holds them; the others keep what the noise made of them.
+    """
+
+    widths: Annotated[tuple[Width, ...], Len(1, 5)] = (32, 64, 96)
+    blocks: Annotated[int, Interval(ge=1, le=16)] = 2
+    sigma: Annotated[float, Interval(gt=0, le=100)] = 55.0
+    clipped: Annotated[float, Interval(ge=0, le=1)] = 0.5
+
+
+class Denoiser(Backend):
+    """Denoisers: `network` takes `image` and `noise_level` (σ / 255), gives `result`."""
+
+    family = "denoiser"
+    config = DenoiserConfig
+
+    def training(self) -> Any:
+        """The training side; imports torch."""
+        from genloom_denoise.training import DenoiserTraining
+
+        return DenoiserTraining
+
+
+@hookimpl
+def genloom_stages() -> list[type[Stage]]:
+    """Bring the stages."""
+    return [Denoise, Noise]
+
+
+@hookimpl
+def genloom_backends() -> list[type[Backend]]:
+    """Bring the family."""
+    return [Denoiser]
+
+
+@hookimpl
+def genloom_models() -> list[Path]:
+    """Bring the bundles beside this file."""
+    return [Path(__file__).parent / "models"]

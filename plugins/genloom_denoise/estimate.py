@@ -1,0 +1,93 @@
+"""How noisy a picture is, estimated from the picture itself.
+
+Patches of a photograph lie near a space of few dimensions; white noise fills all of them alike. So
+the smallest eigenvalues of the patches' covariance are the variance of the noise, and the others,
+in descending order, are dropped until mean and median of the rest agree: then the rest is noise
+(Chen, Zhu & Heng 2015, "An efficient statistical method for image noise level estimation").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from genloom.types import Array, Floats
+
+PATCH = 5
+"""Height and width of a patch, in pixels."""
+MOST = 16_000
+"""Patches looked at; in larger pictures they lie on a coarser lattice."""
+ROUNDS = 3
+"""Times the patches are chosen again, by the estimate so far."""
+DISTANCE = 2.0
+"""Patches count whose mean is this many σ away from black and white, where noise is clipped."""
+
+
+def estimate_sigma(picture: Floats) -> float:
+    """Standard deviation of white noise in a picture, in 8-bit units, 0 to 100.
+
+    Args:
+        picture: C×H×W in [0, 1], of any size; a grey picture stored in three channels counts once.
+    """
+    if len(picture) == 3 and (picture[0] == picture[1]).all() and (picture[1] == picture[2]).all():
+        picture = picture[:1]
+    if min(picture.shape[1:]) < 4 * PATCH:
+        return min(100.0, 255 * _immerkaer(picture))
+    patches = _patches(picture)
+    extremes = _distance_from_extremes(patches, len(picture))
+    sigma = 0.0
+    for _ in range(ROUNDS):
+        sigma = _sigma_of(_chosen(patches, extremes, DISTANCE * sigma))
+    return min(100.0, 255 * sigma)
+
+
+def _patches(picture: Floats) -> Floats:
+    """Patches as rows, N×(C·PATCH²)."""
+    windows = sliding_window_view(picture, (PATCH, PATCH), axis=(1, 2))
+    step = max(1, int(np.ceil(np.sqrt(windows.shape[1] * windows.shape[2] / MOST))))
+    windows = windows[:, ::step, ::step]
+    rows = windows.transpose(1, 2, 0, 3, 4).reshape(windows.shape[1] * windows.shape[2], -1)
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def _distance_from_extremes(patches: Floats, channels: int) -> Floats:
+    """For each patch, how far the mean of its worst channel is from 0 and from 1."""
+    means = patches.reshape(len(patches), channels, -1).mean(2)
+    nearest: Floats = np.minimum(means, 1 - means).min(1)
+    return nearest
+
+
+def _chosen(patches: Floats, extremes: Floats, distance: float) -> Floats:
+    """Patches at least so far from the extremes; where they are few, the farthest ones."""
+    inside = extremes > distance
+    enough = min(len(patches), 4 * patches.shape[1])
+    if inside.sum() >= enough:
+        return patches[inside]
+    return patches[np.argsort(extremes, kind="stable")[-enough:]]
+
+
+def _sigma_of(patches: Floats) -> float:
+    centred = patches - patches.mean(0)
+    covariance = centred.T @ centred / len(patches)
+    values = np.linalg.eigvalsh(covariance.astype(np.float64))[::-1]
+    return float(np.sqrt(max(0.0, _noise_variance(values))))
+
+
+def _noise_variance(values: Array) -> float:
+    """The noise's variance from eigenvalues in descending order."""
+    for start in range(len(values)):
+        rest = values[start:]
+        mean = float(rest.mean())
+        if (rest > mean).sum() >= (rest < mean).sum():
+            return mean
+    return float(values[-1])
+
+
+def _immerkaer(picture: Floats) -> float:
+    """σ from the mean absolute difference of two Laplacians (Immerkær 1996), for small pictures."""
+    if min(picture.shape[1:]) < 3:
+        return 0.0
+    p = picture
+    rows = p[:, :-2] - 2 * p[:, 1:-1] + p[:, 2:]
+    both = rows[:, :, :-2] - 2 * rows[:, :, 1:-1] + rows[:, :, 2:]
+    return float(np.abs(both).mean() * np.sqrt(np.pi / 2) / 6)

@@ -1,0 +1,74 @@
+"""A small residual U-Net that is told how strong the noise is."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genloom_denoise import DenoiserConfig
+from genloom_train.blocks import Residual
+
+LEVEL_SCALE = 10.0
+"""Noise levels (σ / 255, mostly below 0.22) are multiplied by this before the first layer."""
+EMBEDDING = 32
+
+
+class DenoisingUnet(nn.Module):
+    """image − noise_level · f(image, noise_level).
+
+    f estimates the noise in units of its standard deviation, so its target has the same size at
+    every level, and at level 0 the picture passes unchanged. The picture enters 2× unshuffled
+    (Zhang, Zuo & Zhang 2018, FFDNet); f is a U-Net (Ronneberger et al. 2015) of residual blocks
+    without normalisation (Zhang et al. 2022, DRUNet). The level adds a vector to every scale.
+    """
+
+    def __init__(self, config: DenoiserConfig, channels: int = 3) -> None:
+        super().__init__()
+        widths = config.widths
+        self.widths = widths
+        self.head = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.level = nn.Sequential(
+            nn.Linear(1, EMBEDDING), nn.ReLU(), nn.Linear(EMBEDDING, sum(widths))
+        )
+        self.encoders = nn.ModuleList(_blocks(width, config.blocks) for width in widths)
+        steps = list(itertools.pairwise(widths))
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in steps)
+        self.decoders = nn.ModuleList(_blocks(width, config.blocks) for width in widths[:-1])
+        self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
+        self._calm()
+
+    @torch.no_grad()
+    def _calm(self) -> None:
+        """Start near the identity: without normalisation, depth must not add up at first."""
+        blocks = [module for module in self.modules() if isinstance(module, Residual)]
+        for block in blocks:
+            block.second.weight.mul_(len(blocks) ** -0.5)
+        self.tail.weight.mul_(0.1)
+
+    @property
+    def multiple(self) -> int:
+        """Heights and widths must be multiples of this."""
+        return int(2 ** len(self.widths))
+
+    def forward(self, image: Tensor, noise_level: Tensor) -> Tensor:
+        """Image N×C×H×W, noise_level (N,) in σ / 255 → the picture without the noise."""
+        level = noise_level[:, None]
+        vectors = self.level(LEVEL_SCALE * level)[..., None, None].split(self.widths, dim=1)
+        x = self.head(functional.pixel_unshuffle(image, 2))
+        skips: list[Tensor] = []
+        for index, encoder in enumerate(self.encoders):
+            x = encoder(x + vectors[index])
+            if index < len(self.downs):
+                skips.append(x)
+                x = self.downs[index](x)
+        for index in reversed(range(len(self.ups))):
+            x = self.decoders[index](self.ups[index](x) + skips[index])
+        return image - level[..., None, None] * functional.pixel_shuffle(self.tail(x), 2)
+
+
+def _blocks(width: int, count: int) -> nn.Module:
+    return nn.Sequential(*[Residual(width) for _ in range(count)])

@@ -1,0 +1,70 @@
+"""The stages `denoise` and `noise`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Interval
+
+from genloom.options import ModelName
+from genloom.stage import Run, Stage
+from genloom.types import Batch, Kind
+from genloom_denoise.estimate import estimate_sigma
+
+Sigma = Annotated[float, Interval(ge=0, le=100)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise(Stage):
+    """Remove noise from pictures.
+
+    Args:
+        model: a model of the family `denoiser`.
+        sigma: standard deviation of the noise in 8-bit units, or `auto` to estimate it for each
+            picture. A larger value smooths more.
+        strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all.
+    """
+
+    name, takes, gives = "denoise", Kind.IMAGE, Kind.IMAGE
+    model: Annotated[str, ModelName("network")] = "denoise-photo"
+    sigma: Sigma | Literal["auto"] = "auto"
+    strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        """Denoise at the level given or estimated; nothing is done at strength 0."""
+        if self.strength == 0:
+            return batch
+        result = run.model(self.model).image("network", batch, noise_level=self.levels(batch))
+        if self.strength == 1:
+            return result
+        data = batch.data
+        return result.with_data(data + np.float32(self.strength) * (result.data - data))
+
+    def levels(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """σ / 255 of each picture, (N,)."""
+        if self.sigma == "auto":
+            sigmas = [estimate_sigma(picture) for picture in batch.data]
+        else:
+            sigmas = [self.sigma] * len(batch)
+        return np.array(sigmas, np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Stage):
+    """Add Gaussian noise to pictures; the same seed adds the same noise.
+
+    Args:
+        sigma: standard deviation of the noise in 8-bit units.
+    """
+
+    name, takes, gives = "noise", Kind.IMAGE, Kind.IMAGE
+    sigma: Sigma = 25.0
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        """Values may leave [0, 1]; they are clamped when the picture is saved."""
+        data = batch.data
+        shape = data.shape[1:]
+        noise = np.stack([run.random(item).standard_normal(shape) for item in batch.items])
+        return batch.with_data(data + np.float32(self.sigma / 255) * noise.astype(np.float32))

@@ -1,0 +1,200 @@
+"""Compiled models: any size and colour in, tiles equal to the whole."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from genloom import models
+from genloom.card import SizeRule
+from genloom.engine.model import CompiledModel, reflect, with_channels
+from genloom.engine.plan import RunSettings, compiled, runtime_named
+from genloom.errors import ModelError
+from genloom.types import Batch, Item, as_float
+
+
+def items(count):
+    return [Item(key=f"k{index}", name=f"k{index}") for index in range(count)]
+
+
+def picture(*shape, dtype=np.uint8, seed=0):
+    random = np.random.default_rng(seed)
+    if dtype == np.float32:
+        return random.random(shape, np.float32)
+    return random.integers(0, np.iinfo(dtype).max + 1, shape, dtype)
+
+
+@pytest.fixture
+def open_tiny(catalog):
+    def make(name="tiny-image", **settings):
+        run_settings = RunSettings(**settings)
+        bundle = models.find(name, catalog)
+        runtime = runtime_named(catalog, "onnxruntime")
+        return compiled(bundle, catalog, runtime, run_settings, 1)
+
+    return make
+
+
+def blur(pixels):
+    """What tiny-image does, written in numpy."""
+    floats = np.pad(as_float(pixels), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width = pixels.shape[1:3]
+    parts = [floats[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return sum(parts) / np.float32(9)
+
+
+LEVEL = {"noise_level": np.ones(1, np.float32)}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_network_sees_pixels_in_the_unit_range_whatever_their_type(open_tiny, dtype):
+    pixels = picture(1, 10, 12, 3, dtype=dtype)
+    result = open_tiny().image("network", Batch.images(items(1), pixels), **LEVEL)
+    assert result.pixels.dtype == np.float32
+    assert np.allclose(result.pixels, blur(pixels), atol=1e-6)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), tile=st.integers(16, 40))
+def test_tiled_equals_untiled_at_every_size(open_tiny, height, width, tile):
+    pixels = picture(2, height, width, 3, seed=height * 100 + width)
+    batch = Batch.images(items(2), pixels)
+    level = {"noise_level": np.array([1, 0.5], np.float32)}
+    whole = open_tiny(tile=1000).image("network", batch, **level).pixels
+    tiled = open_tiny(tile=tile).image("network", batch, **level).pixels
+    assert whole.shape == pixels.shape
+    assert np.allclose(whole, tiled, atol=1e-6)
+
+
+def test_large_pictures_really_are_cut(open_tiny, monkeypatch):
+    shapes = []
+    original = CompiledModel.run
+
+    def spy(self, part, inputs):
+        shapes.append(inputs["image"].shape)
+        return original(self, part, inputs)
+
+    monkeypatch.setattr(CompiledModel, "run", spy)
+    batch = Batch.images(items(1), picture(1, 100, 100, 3))
+    open_tiny(tile=40).image("network", batch, **LEVEL)
+    assert len(shapes) > 4
+    assert set(shapes) == {(1, 3, 40, 40)}, "tiles have one shape"
+
+
+def test_grey_stays_grey_through_a_colour_network(open_tiny):
+    pixels = picture(1, 9, 9, 1)
+    result = open_tiny().image("network", Batch.images(items(1), pixels), **LEVEL)
+    assert result.pixels.shape == (1, 9, 9, 1)
+    inner = (slice(None), slice(1, -2), slice(1, -2))
+    assert np.allclose(result.pixels[inner], blur(pixels)[inner], atol=1e-6)
+
+
+def test_colour_through_a_grey_network_is_done_colour_by_colour(open_tiny, catalog):
+    model = open_tiny()
+    grey = CompiledModel(model.bundle, model.backend, model._compile)
+    card = model.card.model_copy(update={"channels": 1})
+    object.__setattr__(grey.bundle, "card", card)
+    seen = []
+
+    class Echo:
+        def run(self, inputs):
+            seen.append({name: array.shape for name, array in inputs.items()})
+            return {"result": inputs["image"]}
+
+    grey._networks["network"] = Echo()
+    pixels = picture(2, 8, 6, 3)
+    level = np.array([0.1, 0.2], np.float32)
+    result = grey.image("network", Batch.images(items(2), pixels), noise_level=level)
+    assert seen == [{"image": (6, 1, 8, 6), "noise_level": (6,)}]
+    assert np.allclose(result.pixels, as_float(pixels))
+
+
+def test_a_model_of_one_size_gets_pictures_of_that_size_and_says_so(open_tiny):
+    model = open_tiny("tiny-vae")
+    encoded = model.encode(Batch.images(items(1), picture(1, 20, 30, 3)))
+    assert encoded.values.shape == (1, 4)
+    assert encoded.log_variance.shape == (1, 4)
+    assert "resized from 30×20 to the model's 8×8" in encoded.items[0].notes
+    assert model.decode(encoded).pixels.shape == (1, 8, 8, 1)
+
+
+def test_what_is_encoded_can_be_decoded(open_tiny):
+    model = open_tiny("tiny-vae")
+    flat = np.kron(np.array([[0.1, 0.4], [0.6, 0.9]], np.float32), np.ones((4, 4), np.float32))
+    batch = Batch.images(items(1), flat[None, ..., None])
+    assert np.allclose(model.decode(model.encode(batch)).pixels, flat[None, ..., None], atol=1e-6)
+
+
+def test_latents_of_another_model_are_refused(open_tiny):
+    model = open_tiny("tiny-vae")
+    with pytest.raises(ModelError, match="another model"):
+        model.decode(Batch.latents(items(1), np.zeros((1, 4), np.float32), model="f" * 64))
+
+
+def test_a_model_that_sees_a_picture_whole_is_never_cut(open_tiny, monkeypatch):
+    model = open_tiny(tile=16)
+    card = model.card.model_copy(update={"receptive_field": "global"})
+    object.__setattr__(model.bundle, "card", card)
+    assert len(model._tiles(400, 400, 2)) == 1
+    fixed = card.model_copy(update={"size": SizeRule(fixed=(64, 64))})
+    object.__setattr__(model.bundle, "card", fixed)
+    with pytest.raises(ModelError, match="one size only"):
+        model._tiles(100, 100, 1)
+
+
+def test_a_model_of_one_size_with_a_finite_field_is_tiled(open_tiny):
+    model = open_tiny()
+    card = model.card.model_copy(update={"size": SizeRule(fixed=(16, 16))})
+    object.__setattr__(model.bundle, "card", card)
+    pixels = picture(1, 37, 11, 3)
+    result = model.image("network", Batch.images(items(1), pixels), **LEVEL)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    assert np.allclose(result.pixels[inner], blur(pixels)[inner], atol=1e-6)
+
+
+def test_tiles_smaller_than_the_field_are_refused(open_tiny):
+    model = open_tiny(tile=16)
+    card = model.card.model_copy(update={"receptive_field": 101})
+    object.__setattr__(model.bundle, "card", card)
+    with pytest.raises(ModelError, match="too small for a margin of 50"):
+        model.image("network", Batch.images(items(1), picture(1, 99, 99, 3)), **LEVEL)
+
+
+def test_the_prior_draws_each_item_from_its_own_numbers(open_tiny):
+    model = open_tiny("tiny-vae")
+    seeds = [np.random.RandomState(seed) for seed in (1, 2, 1)]
+    latents = model.prior(items(3), seeds, temperature=1.0).values
+    assert np.array_equal(latents[0], latents[2]) and not np.array_equal(latents[0], latents[1])
+    seeds = [np.random.RandomState(1)] * 2
+    assert (model.prior(items(2), seeds, temperature=0.0).values == 0).all()
+
+
+def test_a_damaged_graph_is_refused_when_it_is_needed(open_tiny, tmp_path, catalog, tiny_bundles):
+    import shutil
+
+    folder = shutil.copytree(tiny_bundles / "tiny-image", tmp_path / "bundle")
+    graph = folder / "network.onnx"
+    graph.write_bytes(graph.read_bytes() + b"x")
+    bundle = models.Bundle.open(folder)
+    runtime = runtime_named(catalog, "onnxruntime")
+    model = compiled(bundle, catalog, runtime, RunSettings(), 1)
+    with pytest.raises(ModelError, match="not the one the card describes"):
+        model.network("network")
+
+
+@given(h=st.integers(1, 12), w=st.integers(1, 12), to=st.tuples(*[st.integers(1, 60)] * 2))
+def test_reflection_pads_to_any_size_and_keeps_the_picture(h, w, to):
+    pixels = picture(1, h, w, 3)
+    padded = reflect(pixels, *(max(pair) for pair in zip((h, w), to, strict=True)))
+    assert padded.shape == (1, max(h, to[0]), max(w, to[1]), 3)
+    assert np.array_equal(padded[:, :h, :w], pixels)
+
+
+def test_channels_are_matched_without_changing_grey():
+    grey = picture(1, 3, 3, 1)
+    assert np.array_equal(with_channels(grey, 3)[..., 1:2], grey)
+    assert np.allclose(with_channels(with_channels(grey, 3), 1), as_float(grey), atol=1e-6)

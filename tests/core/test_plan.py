@@ -1,0 +1,81 @@
+"""Binding a pipeline: what is wrong is said before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from genloom import load_pipeline
+from genloom.errors import GenloomError, ModelError
+
+
+@pytest.fixture
+def chain(catalog, empty_place):
+    """Makes a pipeline of the stages given as YAML lines, in an empty working folder."""
+
+    def make(*stages, **how):
+        file = empty_place / "chain.yaml"
+        lines = "".join(f"  - {stage}\n" for stage in stages)
+        file.write_text(f"genloom: 1\nstages:\n{lines}")
+        return load_pipeline(file, catalog=catalog, **how)
+
+    return make
+
+
+@pytest.fixture
+def damage(tiny_bundles, empty_place):
+    """Damages a graph of the project's own copy of a tiny bundle."""
+
+    def damage(name, part):
+        shutil.copytree(tiny_bundles / name, empty_place / "models" / name)
+        (empty_place / "models" / name / f"{part}.onnx").write_bytes(b"damaged")
+
+    return damage
+
+
+def test_a_damaged_graph_that_a_stage_uses_is_an_error_before_anything_is_written(
+    chain, damage, empty_place
+):
+    damage("tiny-vae", "decoder")
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    with pytest.raises(ModelError, match="the graph of 'decoder' is not the one"):
+        loaded.run((), "out")
+    assert not (empty_place / "out").exists()
+
+
+def test_a_graph_that_no_stage_uses_is_not_asked_for(chain, damage):
+    damage("tiny-vae", "encoder")
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    assert loaded.run((), "out").done == 2
+
+
+def test_an_option_that_the_provider_does_not_have_is_refused(chain):
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    with pytest.raises(GenloomError, match="'cpu' has no option 'foo'"):
+        loaded.plan((), "out", provider="cpu", provider_options={"foo": "1"})
+
+
+def test_a_pipeline_that_reads_nothing_refuses_inputs(chain):
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    with pytest.raises(GenloomError, match="begins with 'sample' takes no input; got gone, in"):
+        loaded.plan(("gone", "in"), "out")
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ({"workers": -2}, "'workers' is not right; expected a whole number of at least 0, got -2"),
+        ({"batch": -2}, "'batch' is not right; expected a whole number of at least 0, got -2"),
+        (
+            {"threads": 1.5},
+            "'threads' is not right; expected a whole number of at least 0, got 1.5",
+        ),
+        ({"tile": 0}, "'tile' is not right; expected a whole number of at least 16, got 0"),
+        ({"queue_bytes": 0}, "'queue_bytes' is not right; expected a whole number of at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(chain, setting, expected):
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    with pytest.raises(GenloomError, match=f"the setting {expected}"):
+        loaded.plan((), "out", **setting)

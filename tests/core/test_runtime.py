@@ -1,0 +1,229 @@
+"""ONNX Runtime, strictly: what was asked for is what runs, or an error says why not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from genloom.card import Port
+from genloom.errors import GenloomError, MissingRequirement, ModelError
+from genloom.runtime import Settings, ort, trial
+from genloom.runtime.ort import OnnxRuntime
+from genloom.testing import FakeRuntime
+
+FREE = Port(axes=("batch", 2))
+
+
+@pytest.fixture
+def doubling(onnx_bytes):
+    return onnx_bytes([("Add", ["x", "x"], ["y"], {})], {"x": FREE}, {"y": FREE})
+
+
+@pytest.fixture
+def runtime():
+    return OnnxRuntime()
+
+
+def test_auto_takes_a_provider_that_works_and_says_which(runtime, doubling):
+    network = runtime.compile(doubling, Settings())
+    assert network.provider in runtime.providers()
+    np.testing.assert_array_equal(network.run({"x": np.ones((3, 2))})["y"], np.full((3, 2), 2))
+
+
+def test_a_provider_that_is_not_in_the_build_is_a_missing_requirement(runtime, doubling):
+    absent = next(name for name in ort.BEST_FIRST if name not in runtime.providers())
+    with pytest.raises(MissingRequirement, match=f"'{absent}' is not at hand") as caught:
+        runtime.compile(doubling, Settings(provider=absent))
+    assert "genloom doctor" in str(caught.value) and "cpu" in caught.value.expected
+
+
+def test_a_misspelt_provider_gets_the_nearest_name(runtime, doubling):
+    with pytest.raises(MissingRequirement, match="Did you mean 'cpu'"):
+        runtime.compile(doubling, Settings(provider="cpuu"))
+
+
+def test_a_misspelt_provider_that_is_not_at_hand_is_not_recommended(runtime, doubling, monkeypatch):
+    monkeypatch.setattr(ort.OnnxRuntime, "providers", lambda self: ("cpu",))
+    with pytest.raises(MissingRequirement, match="'cuda' is not at hand either; `genloom doctor`"):
+        runtime.compile(doubling, Settings(provider="cud"))
+
+
+def test_a_provider_that_takes_no_part_of_the_graph_is_an_error(runtime, doubling, monkeypatch):
+    # This provider is in the plain build, and hands every operator of its own accord to the CPU.
+    monkeypatch.setitem(ort.BEST_FIRST, "azure", "AzureExecutionProvider")
+    if "azure" not in runtime.providers():
+        pytest.skip("this build of ONNX Runtime lacks the provider")
+    with pytest.raises(MissingRequirement, match="'azure' was asked for but did not take"):
+        runtime.compile(doubling, Settings(provider="azure"))
+
+
+class _Refused(Exception):
+    pass
+
+
+class FakeOrt:
+    """The library as it is with other providers; `refusing` ones raise or silently fall back."""
+
+    def __init__(self, raising=(), silent=(), known=()):
+        self.raising, self.silent, self.known, self.asked = raising, silent, known, []
+
+    def get_available_providers(self):
+        return [ort.BEST_FIRST["cuda"], ort.BEST_FIRST["cpu"]]
+
+    class SessionOptions:
+        def add_session_config_entry(self, key, value):
+            pass
+
+    def InferenceSession(self, source, sess_options, providers):  # noqa: N802
+        ((name, options),) = providers
+        self.asked.append((name, options, sess_options.intra_op_num_threads))
+        if name in self.raising:
+            raise _Refused("libcudart.so.13: cannot open shared object file\nat line 12")
+        return FakeSession([ort.BEST_FIRST["cpu"]] if name in self.silent else [name], self.known)
+
+
+class FakeSession:
+    def __init__(self, used, known):
+        self.get_providers = lambda: used
+        self.get_provider_options = lambda: {used[0]: dict.fromkeys(known, "0")}
+        self.get_inputs = self.get_outputs = list
+
+
+CUDA = ort.BEST_FIRST["cuda"]
+
+
+@pytest.mark.parametrize("fault", ["raising", "silent"])
+def test_a_provider_that_fails_or_falls_back_is_an_error(runtime, monkeypatch, fault):
+    monkeypatch.setattr(ort, "onnxruntime", lambda: FakeOrt(**{fault: [CUDA]}))
+    with pytest.raises(MissingRequirement, match=r"'cuda' .*did not take the graph") as caught:
+        runtime.compile(b"", Settings(provider="cuda"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["raising", "silent"])
+def test_auto_goes_on_to_the_next_provider(runtime, monkeypatch, fault):
+    library = FakeOrt(**{fault: [CUDA]})
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    assert runtime.compile(b"", Settings()).provider == "cpu"
+    assert [name for name, _, _ in library.asked] == [CUDA, ort.BEST_FIRST["cpu"]]
+
+
+def test_provider_options_and_threads_reach_the_library(runtime, monkeypatch):
+    library = FakeOrt()
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    settings = Settings(provider="cuda", options={"device_id": "1"}, threads=3)
+    runtime.compile(b"", settings)
+    assert library.asked == [(CUDA, {"device_id": "1"}, 3)]
+
+
+def test_a_provider_option_that_the_library_would_ignore_is_refused(runtime, doubling, monkeypatch):
+    with pytest.raises(GenloomError, match=r"'cpu' has no option 'device_id'\. It has none"):
+        runtime.compile(doubling, Settings(provider="cpu", options={"device_id": "1"}))
+    monkeypatch.setattr(ort, "onnxruntime", lambda: FakeOrt(known=["device_id"]))
+    with pytest.raises(GenloomError, match=r"no option 'device'\. Did you mean 'device_id'"):
+        runtime.compile(b"", Settings(provider="cuda", options={"device": "1"}))
+
+
+def test_provider_options_without_a_provider_are_refused(runtime, doubling):
+    with pytest.raises(GenloomError, match=r"need the name of one.*`--provider cpu`"):
+        runtime.compile(doubling, Settings(options={"device_id": "1"}))
+
+
+def test_damaged_bytes_are_a_model_error_in_one_line(runtime):
+    with pytest.raises(ModelError, match="does not load") as caught:
+        runtime.compile(b"no graph at all", Settings(provider="cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_a_model_error_that_names_it(runtime, tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.onnx"):
+        runtime.compile(tmp_path / "gone.onnx", Settings(provider="cpu"))
+
+
+@pytest.mark.parametrize("given", [{}, {"z": np.ones((1, 2))}])
+def test_ports_that_are_not_those_of_the_graph_are_named(runtime, doubling, given):
+    network = runtime.compile(doubling, Settings(provider="cpu"))
+    with pytest.raises(ModelError, match="ports of the graph were not met; expected x"):
+        network.run(given)
+
+
+def test_a_wrong_shape_is_a_model_error_with_the_shape(runtime, doubling):
+    network = runtime.compile(doubling, Settings(provider="cpu"))
+    with pytest.raises(ModelError, match=r"the graph failed.*x \(1, 3\)"):
+        network.run({"x": np.ones((1, 3))})
+
+
+def test_a_network_knows_shapes_and_types_of_its_ports(runtime, onnx_bytes):
+    label = Port(axes=("batch",), dtype="int64")
+    nodes = [("Cast", ["label"], ["y"], {"to": 1})]
+    data = onnx_bytes(nodes, {"label": label}, {"y": Port(axes=("batch",))})
+    network = runtime.compile(data, Settings(provider="cpu"))
+    assert (network.inputs, network.outputs) == ({"label": ("batch",)}, {"y": ("batch",)})
+    assert network.types == {"label": "int64", "y": "float32"}
+
+
+def test_the_trial_graph_is_what_it_says(onnx_bytes):
+    import onnx
+
+    model = onnx.load_from_string(trial.GRAPH)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Add"]
+    assert trial.tried(OnnxRuntime(), "cpu") == ""
+
+
+def test_a_trial_says_why_a_provider_does_not_work():
+    assert "not at hand" in trial.tried(OnnxRuntime(), "rocm")
+    assert "not a graph of the fake runtime" in trial.tried(FakeRuntime(), "fake")
+
+
+def test_a_library_that_is_there_but_does_not_load_says_why(monkeypatch):
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "onnxruntime":
+                raise ImportError("libfoo.so: cannot open", name="onnxruntime.capi")
+
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(MissingRequirement, match=r"does not load \(libfoo\.so"):
+        ort.onnxruntime()
+
+
+def test_ctrl_c_while_the_library_loads_is_no_missing_library(monkeypatch):
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "onnxruntime":
+                raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        OnnxRuntime().providers()
+
+
+def test_a_trial_survives_whatever_a_broken_library_raises(monkeypatch):
+    def fails(self, graph, settings):
+        raise OSError("illegal instruction")
+
+    monkeypatch.setattr(OnnxRuntime, "compile", fails)
+    assert trial.tried(OnnxRuntime(), "cpu") == "OSError: illegal instruction"
+
+
+def without_onnxruntime(code):
+    """Run code in a process where onnxruntime cannot be imported."""
+    blocked = "import sys; sys.modules['onnxruntime'] = None\n"
+    return subprocess.run([sys.executable, "-c", blocked + code], capture_output=True, text=True)
+
+
+def test_without_onnxruntime_the_error_has_the_command_that_installs_it():
+    done = without_onnxruntime(
+        "from genloom.runtime.ort import OnnxRuntime\n"
+        "from genloom.runtime import Settings\n"
+        "assert OnnxRuntime().providers() == ()\n"
+        "try: OnnxRuntime().compile(b'', Settings())\n"
+        "except Exception as error: print(error, error.exit_code)"
+    )
+    assert done.stderr == ""
+    assert "python -m pip install 'genloom[cpu]' 3" in done.stdout

@@ -1,0 +1,48 @@
+"""Tiles cover a picture exactly once, at offsets a strided network can bear."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genloom.engine import tiling
+
+
+@given(
+    blocks=st.integers(1, 60),
+    multiple=st.sampled_from([1, 2, 4, 8]),
+    margin=st.integers(0, 20),
+    spare=st.integers(1, 10),
+)
+def test_spans_keep_every_pixel_once_and_stay_clear_of_inner_edges(blocks, multiple, margin, spare):
+    length = blocks * multiple
+    rounded = -(-margin // multiple) * multiple
+    tile = 2 * rounded + spare * multiple
+    spans = tiling.spans(length, tile, margin, multiple)
+    assert spans[0].keep_from == 0 and spans[-1].keep_to == length
+    for before, after in itertools.pairwise(spans):
+        assert before.keep_to == after.keep_from
+    for span in spans:
+        assert span.start % multiple == 0
+        assert span.length == min(tile, length)
+        assert span.start >= 0 and span.start + span.length <= length
+        assert span.keep_from == 0 or span.keep_from - span.start >= margin
+        assert span.keep_to == length or span.start + span.length - span.keep_to >= margin
+
+
+def test_a_picture_no_larger_than_a_tile_is_one_tile():
+    assert len(list(tiling.tiles(64, 48, 64, 10, 8))) == 1
+
+
+def test_a_tile_too_small_for_its_margin_is_refused_with_the_size_needed():
+    with pytest.raises(ValueError, match="at least 72"):
+        tiling.spans(1000, 64, 32, 8)
+
+
+@pytest.mark.parametrize(
+    ("length", "multiple", "minimum", "expected"),
+    [(10, 8, 1, 16), (16, 8, 1, 16), (1, 8, 32, 32), (33, 8, 32, 40), (5, 1, 1, 5)],
+)
+def test_padding_meets_the_size_rule(length, multiple, minimum, expected):
+    assert tiling.padded(length, multiple, minimum) == expected

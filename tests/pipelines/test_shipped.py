@@ -1,0 +1,129 @@
+"""Every pipeline that ships runs by name and makes what its comment says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import genloom
+from genloom import pipeline
+from genloom.catalog import Catalog
+
+ROOT = Path(__file__).parents[2]
+CLOTHES = ROOT / "core/genloom/demo/clothes"
+PHOTOGRAPHS = ROOT / "core/genloom/demo/photographs"
+SHIPPED = sorted(path.stem for path in (ROOT / "pipelines").glob("*.yaml"))
+
+
+def files(out):
+    return sorted(
+        path.relative_to(out).as_posix()
+        for path in out.rglob("*")
+        if path.is_file() and ".genloom" not in path.parts
+    )
+
+
+def test_the_shipped_pipelines_are_the_ones_promised():
+    assert SHIPPED == [
+        "attribute", "denoise", "interpolate", "morph", "reconstruct", "sample", "traverse",
+        "variations", "walk",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_runs_by_name_and_says_what_it_does_and_how_to_run_it(name):
+    path, _ = pipeline.available(Catalog.load())[name]
+    first, second, *_ = path.read_text(encoding="utf-8").splitlines()
+    assert first.startswith("# ") and first.rstrip().endswith(".")
+    assert second.startswith(f"# Run: genloom run {name} ")
+    genloom.load_pipeline(name)
+
+
+def test_denoise_cleans_a_noisy_photograph(tmp_path):
+    with Image.open(PHOTOGRAPHS / "coffee.jpg") as image:
+        clean = np.asarray(image.crop((100, 60, 300, 220)), float)
+    noisy = np.clip(clean + np.random.RandomState(0).normal(0, 25, clean.shape), 0, 255)
+    Image.fromarray(noisy.astype(np.uint8)).save(tmp_path / "noisy.png")
+    report = genloom.load_pipeline("denoise").run(tmp_path / "noisy.png", tmp_path / "out")
+    assert report.exit_code == 0
+    with Image.open(tmp_path / "out/noisy.png") as image:
+        after = np.asarray(image, float)
+    before_error, after_error = (np.mean((x - clean) ** 2) for x in (noisy, after))
+    assert after_error < before_error / 10
+
+
+def test_reconstruct_gives_pictures_like_those_it_was_given(tmp_path):
+    genloom.load_pipeline("reconstruct").run(CLOTHES, tmp_path)
+    assert len(files(tmp_path)) == 10
+    alike = []
+    for name in files(tmp_path):
+        with Image.open(CLOTHES / name) as before, Image.open(tmp_path / name) as after:
+            assert after.mode == "L" and after.size == (28, 28)
+            pair = [np.asarray(image, float).ravel() for image in (before, after)]
+        alike.append(np.corrcoef(*pair)[0, 1])
+    assert np.mean(alike) > 0.85 and min(alike) > 0.6, alike
+
+
+def test_sample_draws_different_pictures_and_a_sheet(tmp_path):
+    genloom.load_pipeline("sample").run((), tmp_path)
+    names = files(tmp_path)
+    assert names == ["grid.png", *[f"sample-{index:06d}.png" for index in range(16)]]
+    assert len({(tmp_path / name).read_bytes() for name in names}) == 17
+
+
+def test_variations_are_eight_of_each_and_differ(tmp_path):
+    genloom.load_pipeline("variations").run(CLOTHES / "9-boot.png", tmp_path)
+    assert files(tmp_path) == [f"9-boot-{index:03d}.png" for index in range(8)]
+    assert len({(tmp_path / name).read_bytes() for name in files(tmp_path)}) == 8
+
+
+def test_interpolate_walks_from_the_first_picture_to_the_last(tmp_path):
+    genloom.load_pipeline("interpolate").run(CLOTHES, tmp_path)
+    assert files(tmp_path) == ["animate.gif"]
+    with Image.open(tmp_path / "animate.gif") as animation:
+        assert animation.n_frames == 9 * 12 + 1
+        assert animation.size == (112, 112)
+
+
+@pytest.mark.parametrize("name", ["sample", "variations"])
+def test_the_same_seed_gives_the_same_pictures_at_any_batch_and_number_of_workers(name, tmp_path):
+    inputs = CLOTHES if name == "variations" else ()
+    runs = {"one": (1, 1), "many": (16, 1), "parallel": (16, 4)}
+    for out, (batch, workers) in runs.items():
+        chain = genloom.load_pipeline(name, seed=3)
+        assert chain.run(inputs, tmp_path / out, batch=batch, workers=workers).exit_code == 0
+    for file in files(tmp_path / "one"):
+        pictures = []
+        for out in runs:
+            with Image.open(tmp_path / out / file) as image:
+                pictures.append(np.asarray(image, int))
+        assert all(np.abs(other - pictures[0]).max() <= 1 for other in pictures[1:]), file
+
+
+def test_walk_wanders_from_one_sample(tmp_path):
+    genloom.load_pipeline("walk").run((), tmp_path)
+    assert files(tmp_path) == ["animate.gif"]
+    with Image.open(tmp_path / "animate.gif") as animation:
+        assert animation.n_frames == 96
+
+
+def test_morph_returns_to_where_it_began(tmp_path):
+    genloom.load_pipeline("morph").run((), tmp_path)
+    with Image.open(tmp_path / "animate.gif") as animation:
+        assert animation.n_frames == 6 * 12
+
+
+def test_traverse_has_a_row_for_each_dimension(tmp_path):
+    genloom.load_pipeline("traverse").run(CLOTHES / "9-boot.png", tmp_path)
+    with Image.open(tmp_path / files(tmp_path)[0]) as sheet:
+        assert sheet.size == (10 * 30 + 2, 16 * 30 + 2)
+
+
+def test_attribute_turns_pictures_step_by_step(tmp_path):
+    genloom.load_pipeline("attribute").run(CLOTHES / "9-boot.png", tmp_path)
+    with Image.open(tmp_path / files(tmp_path)[0]) as sheet:
+        row = np.asarray(sheet, float)[2:30]
+    first, *others = (row[:, 2 + 30 * k : 30 + 30 * k] for k in range(10))
+    distances = [np.abs(other - first).mean() for other in others]
+    assert distances == sorted(distances) and distances[-1] > 5

@@ -1,0 +1,22 @@
+"""The other plugin with the stage `posterise`."""
+
+from dataclasses import dataclass
+
+from genloom import Batch, Kind, Run, Stage, hookimpl
+
+genloom_api = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterise(Stage):
+    """Leave pictures alone."""
+
+    name, takes, gives = "posterise", Kind.IMAGE, Kind.IMAGE
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        return batch
+
+
+@hookimpl
+def genloom_stages() -> list[type[Stage]]:
+    return [Posterise]

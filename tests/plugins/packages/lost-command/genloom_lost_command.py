@@ -1,0 +1,1 @@
+"""A plugin whose command does not load."""

@@ -1,0 +1,129 @@
+"""The stages `denoise` and `noise`, and the estimate of the noise."""
+
+import numpy as np
+import pytest
+
+from genloom.options import check, options_of
+from genloom.testing import FakeRun, check_stage, fake_model
+from genloom.types import Batch, Item
+from genloom_denoise.estimate import estimate_sigma
+from genloom_denoise.stages import Denoise, Noise
+
+
+def darker(image, noise_level):
+    """A network whose result tells the level it was given."""
+    return image - noise_level[:, None, None, None]
+
+
+def run_with(network=darker):
+    return FakeRun({"denoise-photo": fake_model(network, ports=("noise_level",))})
+
+
+def pictures(count=2, channels=3, level=0.5):
+    pixels = np.full((count, 12, 10, channels), level, np.float32)
+    return Batch.images([Item(key=f"{n}", name=f"{n}") for n in range(count)], pixels)
+
+
+def photograph(size=160):
+    """Smooth shapes, edges and some texture, C×H×W, away from black and white."""
+    y, x = np.mgrid[:size, :size] / size
+    grey = 0.45 + 0.15 * np.sin(7 * x + 3 * y) + 0.1 * ((x - 0.5) ** 2 + (y - 0.4) ** 2 < 0.09)
+    grey = grey + 0.04 * np.sin(60 * x) * np.sin(80 * y) * (x > 0.6)
+    return np.stack([grey, grey * 0.9, grey * 0.8 + 0.05]).astype(np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 15, 100])
+def test_the_network_is_told_sigma_in_units_of_full_scale(sigma):
+    result = Denoise(sigma=sigma)(pictures(), run_with())
+    np.testing.assert_allclose(result.data, 0.5 - sigma / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_strength_blends_from_the_picture_to_the_result(strength):
+    result = Denoise(sigma=51, strength=strength)(pictures(), run_with())
+    np.testing.assert_allclose(result.data, 0.5 - strength * 0.2, atol=1e-6)
+
+
+def test_strength_zero_changes_nothing_and_asks_no_model():
+    batch = pictures()
+    assert Denoise(strength=0)(batch, FakeRun()) is batch
+
+
+def test_grey_pictures_stay_grey():
+    result = Denoise(sigma=25)(pictures(channels=1), run_with())
+    assert result.pixels.shape == (2, 12, 10, 1)
+
+
+def test_auto_gives_each_picture_its_own_level():
+    random = np.random.default_rng(0)
+    noisy = np.stack(
+        [photograph() + s / 255 * random.standard_normal((3, 160, 160)) for s in (5, 30)]
+    )
+    batch = pictures().with_data(noisy.astype(np.float32))
+    levels = 255 * Denoise(sigma="auto").levels(batch)
+    assert levels == pytest.approx([5, 30], rel=0.08)
+
+
+@pytest.mark.parametrize("sigma", [5, 10, 15, 25, 40])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_estimate_is_near_the_truth_on_clipped_noise(sigma, channels):
+    random = np.random.default_rng(sigma)
+    clean = photograph()[:channels]
+    noisy = clean + sigma / 255 * random.standard_normal(clean.shape)
+    filed = np.round(np.clip(noisy, 0, 1) * 255) / 255
+    assert estimate_sigma(filed.astype(np.float32)) == pytest.approx(sigma, rel=0.08)
+
+
+def test_the_estimate_of_a_clean_picture_is_near_zero():
+    assert estimate_sigma(photograph()) < 1
+
+
+def test_a_grey_picture_in_three_channels_counts_once():
+    random = np.random.default_rng(3)
+    noisy = (photograph()[:1] + 20 / 255 * random.standard_normal((1, 160, 160))).astype(np.float32)
+    assert estimate_sigma(noisy.repeat(3, axis=0)) == estimate_sigma(noisy)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_the_estimate_of_one_flat_colour_is_zero(value):
+    assert estimate_sigma(np.full((3, 64, 64), value, np.float32)) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (3, 3), (19, 40), (23, 24)])
+def test_small_pictures_have_an_estimate_too(size):
+    random = np.random.default_rng(0)
+    picture = (0.5 + 10 / 255 * random.standard_normal((3, *size))).astype(np.float32)
+    assert 0 <= estimate_sigma(picture) <= 40
+
+
+def test_noise_has_the_sigma_asked_for_and_the_seed_decides_it():
+    batch = pictures().with_data(np.full((2, 3, 80, 80), 0.5, np.float32))
+    one, two = (Noise(sigma=25)(batch, FakeRun(seed=seed)).data for seed in (1, 2))
+    assert 255 * (one - 0.5).std(axis=(1, 2, 3)) == pytest.approx([25, 25], rel=0.05)
+    assert np.array_equal(one, Noise(sigma=25)(batch, FakeRun(seed=1)).data)
+    assert not np.array_equal(one, two)
+    assert not np.array_equal(one[0], one[1])
+
+
+def test_noise_does_not_depend_on_the_batch():
+    batch = pictures()
+    together = Noise()(batch, FakeRun()).data
+    alone = [Noise()(one, FakeRun()).data for one in batch]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+@pytest.mark.parametrize("bad", [{"sigma": -1}, {"sigma": "much"}, {"sigma": 101}, {"strength": 2}])
+def test_values_out_of_range_are_refused(bad):
+    assert check(Denoise, bad)[1]
+
+
+def test_the_options_say_what_they_mean():
+    described = options_of(Denoise)
+    assert "8-bit" in described["sigma"].description
+    assert described["model"].model.parts == ("network",)
+
+
+def test_the_stages_keep_the_contract():
+    check_stage(Noise)
+    check_stage(Denoise, run_with(), sigma=20)
+    check_stage(Denoise, run_with(), strength=0.5)

@@ -1,0 +1,162 @@
+"""What `test_devices.py` runs in processes of its own: python several.py SCENARIO FOLDER.
+
+Functions that several processes call must be importable in each of them, as those of a script are.
+"""
+
+import importlib.util
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from genloom.errors import GenloomError
+from genloom_train import processes
+from genloom_train.stopping import Interrupted
+
+HERE = Path(__file__).parent
+STEPS = 8
+
+
+def rank():
+    return int(os.environ["LOCAL_RANK"])
+
+
+def families():
+    spec = importlib.util.spec_from_file_location("families", HERE / "families.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def trainings():
+    """Trainings without chance in their steps, each with its options."""
+    from genloom_train.options import TrainOptions
+
+    made = families()
+    options = dict(steps=STEPS, batch=8, learning_rate=1e-2, log_every=1, validate_every=2)
+    return {
+        "blur": (made.Blur(0.0, (1, 8, 8)), TrainOptions(**options, clip=0.05)),
+        "duel": (made.Duel(0.0, (1, 8, 8)), TrainOptions(**options, ema=0.9)),
+        "kept": (
+            made.Blur(0.0, (1, 8, 8)),
+            TrainOptions(**options, keep="best", watch="mse", better="higher", patience=1),
+        ),
+    }
+
+
+def train_all(fabric, folder):
+    """Train each; the folder of each gets its metrics and, of every process, its weights."""
+    import torch
+
+    torch.set_num_threads(1)
+    for name in trainings():
+        out = folder / name
+        trainer = of(name, fabric, out)
+        train(trainer)
+        write(trainer, out)
+
+
+def of(name, fabric, out):
+    from genloom_train.loop import Trainer
+    from genloom_train.testing import Blobs
+
+    out.mkdir(parents=True, exist_ok=True)
+    training, options = trainings()[name]
+    return Trainer(training, Blobs(training.shape), options, fabric, out)
+
+
+def train(trainer):
+    from genloom_train.testing import run
+
+    if trainer.peers.first:
+        run(trainer, trainer.step)
+    else:
+        trainer.run(None, None)
+
+
+def write(trainer, out):
+    import torch
+
+    state = {"module": trainer.module.state_dict(), "best": trainer.best.state_dict()}
+    torch.save(state, out / f"weights-{trainer.peers.rank}.pt")
+
+
+def train_in_two(fabric, out):
+    """Half of a training, which the last process ends, and the rest in new trainers."""
+    from genloom_train import checkpoint
+
+    first = of("duel", fabric, out)
+    advance = first.advance
+
+    def advance_and_stop(batch):
+        losses = advance(batch)
+        if first.peers.rank and first.step == STEPS // 2:
+            first.stopping.set()
+        return losses
+
+    first.advance = advance_and_stop
+    try:
+        train(first)
+    except Interrupted as stopped:
+        assert stopped.step == STEPS // 2
+    first.peers.from_first("the checkpoint is written")
+    second = of("duel", fabric, out)
+    second.restore(checkpoint.load(checkpoint.found(out / "checkpoints")[-1]))
+    assert second.step == STEPS // 2
+    train(second)
+    write(second, out)
+
+
+def curves(stopping, folder):
+    from genloom_train.devices import fabric
+
+    joined = fabric("cpu", "32-true", 2)
+    train_all(joined, folder)
+    train_in_two(joined, folder / "halves")
+
+
+def one_explains(stopping):
+    if rank() == 1:
+        raise GenloomError("the data is gone")
+    if rank() == 2:
+        raise RuntimeError("connection reset by peer")
+    time.sleep(100)
+
+
+def one_fails(stopping):
+    if rank() == 1:
+        raise ZeroDivisionError("on purpose")
+    time.sleep(100)
+
+
+def one_dies(stopping):
+    if rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if rank() == 2:
+        raise RuntimeError("connection reset by peer")
+    time.sleep(100)
+
+
+def until_stopped(stopping, folder):
+    (folder / f"{rank()}").touch()
+    while not stopping.is_set():
+        time.sleep(0.01)
+    time.sleep(0.3 * rank())
+    (folder / f"{rank()}").write_text("stopped")
+    raise Interrupted(7)
+
+
+def main(scenario, folder):
+    count, more = (2, (folder,)) if scenario in ("curves", "until_stopped") else (3, ())
+    processes.GRACE = 1.0
+    started = time.monotonic()
+    try:
+        processes.run_together(count, globals()[scenario], *more)
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ()))
+    print(f"{time.monotonic() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

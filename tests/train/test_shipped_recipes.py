@@ -1,0 +1,47 @@
+"""Every shipped recipe trains: two steps on small data, through the real command."""
+
+import gzip
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from genloom.card import Card
+from genloom_train.cli import train
+from genloom_train.data.fashion_mnist import FILES
+from genloom_train.recipe import shipped_recipes
+
+SMALL = ("train.steps=2", "train.epochs=null", "train.batch=4")
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setattr("genloom_train.data.folder.SYNTHETIC_COUNT", 2)
+    random = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for number in range(3):
+        picture = cv2.resize(random.integers(0, 256, (9, 9, 3), np.uint8), (96, 80))
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    for (_, what), name in FILES.items():
+        shape = (16, 28, 28) if what == "image" else (16,)
+        axes = struct.pack(f">{len(shape)}I", *shape)
+        values = random.integers(0, 10, shape).astype(np.uint8).tobytes()
+        idx = bytes([0, 0, 8, len(shape)]) + axes + values
+        (folder / f"{name}.gz").write_bytes(gzip.compress(idx))
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
+def test_a_shipped_recipe_trains_and_exports(name, data, tmp_path):
+    words = [name, "-o", str(tmp_path / "run"), "--data", str(data), "--device", "cpu"]
+    for override in SMALL:
+        words += ["--set", override]
+    result = CliRunner().invoke(train, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    card = Card.read(tmp_path / "run" / name)
+    assert card.origin.steps == 2
+    files = [tmp_path / "run" / name / part.file for part in card.parts.values()]
+    assert sum(file.stat().st_size for file in files) < 4_000_000
