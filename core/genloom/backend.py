@@ -7,12 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from genloom import likelihood
 from genloom.card import Card
 from genloom.errors import ModelError
 from genloom.stage import Model
 from genloom.types import Array, Batch, Floats, Item, Kind
 
 LEAST_TRUNCATION = 0.1
+
+
+LIKELIHOOD_SIGMA = "likelihood_sigma"
+"""Name of the tensor that holds a learned standard deviation of the likelihood, one number."""
 
 
 class Backend:
@@ -89,6 +94,32 @@ class Backend:
                 where=model.card.family,
             )
         return np.stack([truncated_normal(state, shape, truncation) for state in random])
+
+    def log_likelihood(self, model: Model, image: Floats, decoded: Floats) -> likelihood.Doubles:
+        """log p(image | latent) of each picture in nats, (N,), as the card's `likelihood` says.
+
+        Args:
+            model: the model.
+            image: N×C×H×W in [0, 1], in the model's channels and size.
+            decoded: what `decode` makes of the latents, of the same shape.
+
+        Raises:
+            ModelError: when the card states no likelihood, or one that lacks its `sigma`.
+        """
+        stated = model.card.likelihood
+        if stated is None:
+            raise ModelError(f"the card of '{model.card.name}' states no likelihood of pictures")
+        if stated.kind == "bernoulli":
+            return likelihood.log_likelihood(stated.kind, image, decoded)
+        sigma = stated.sigma
+        if sigma is None:
+            if LIKELIHOOD_SIGMA not in model.tensors:
+                raise ModelError(
+                    f"the likelihood of '{model.card.name}' lacks its standard deviation",
+                    expected=f"'sigma' on the card or the tensor '{LIKELIHOOD_SIGMA}'",
+                )
+            sigma = float(model.tensors[LIKELIHOOD_SIGMA].reshape(-1)[0])
+        return likelihood.log_likelihood(stated.kind, image, decoded, sigma)
 
     def training(self) -> Any:
         """The training side of the family, a `genloom_train.Training`; imports torch.

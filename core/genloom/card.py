@@ -108,6 +108,19 @@ class SizeRule(_Entry):
     fixed: tuple[Positive, Positive] | None = None
 
 
+class Likelihood(_Entry):
+    """p(image | latent) of a variational model, about what its decoder gives.
+
+    Attributes:
+        kind: see `genloom.likelihood.log_likelihood`.
+        sigma: standard deviation of a Gaussian or logistic; null where it was learned, and is the
+            one number of the tensor `likelihood_sigma`.
+    """
+
+    kind: Literal["bernoulli", "gaussian", "logistic"]
+    sigma: Annotated[float, Field(gt=0)] | None = None
+
+
 class Origin(_Entry):
     """Where a model came from and how to make it again.
 
@@ -143,6 +156,7 @@ class Card(_Entry):
         receptive_field: width in pixels of the square of input that one output pixel depends on
             (measured at export), or `global`.
         latent: shape of one latent, without the batch axis.
+        likelihood: of pictures given latents, for a variational model.
         labels: names of the classes of the training data, where it had such.
         tensors: arrays beside the graphs.
         parameters: number of trained parameters.
@@ -161,6 +175,7 @@ class Card(_Entry):
     scale: int = Field(default=1, ge=1)
     receptive_field: Annotated[int, Field(ge=1)] | Literal["global"] = "global"
     latent: tuple[Positive, ...] | None = None
+    likelihood: Likelihood | None = None
     labels: tuple[str, ...] = ()
     parameters: int = 0
     parts: dict[str, Part] = Field(min_length=1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genloom.card import Port, SizeRule
+from genloom.card import Likelihood, Port, SizeRule
 from genloom.errors import GenloomError
 from genloom.types import Array
 from genloom_train.data import Samples, Source
@@ -171,8 +171,15 @@ class VaeTraining(Training):
         }
 
     def card(self) -> dict[str, Any]:
-        """The latent's shape and the one size of pictures."""
-        return {"latent": (self.config.latent,), "size": SizeRule(fixed=self.shape[1:])}
+        """The latent's shape, the one size of pictures, and the likelihood."""
+        kind = self.config.likelihood
+        stated = kind != "bernoulli" and not self.config.learn_sigma
+        sigma = self.config.sigma if stated else None
+        return {
+            "latent": (self.config.latent,),
+            "size": SizeRule(fixed=self.shape[1:]),
+            "likelihood": Likelihood(kind=kind, sigma=sigma),
+        }
 
     def tensors(self, module: nn.Module, source: Source, device: torch.device) -> dict[str, Array]:
         """`class_means` where the data has labels; `likelihood_sigma` where it was learned."""
