@@ -26,9 +26,9 @@ def test_links_between_pages_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_that_a_page_names_exists(page):
-    from genloom.cli import OWN
+    from genloom.cli import OWN, SHIPPED
 
-    known = {*OWN, "train"}
+    known = {*OWN, *SHIPPED}
     for word in re.findall(r"`genloom ([a-z]+)", page.read_text(encoding="utf-8")):
         assert word in known, f"`genloom {word}` is no command"
 

@@ -15,7 +15,6 @@ from genloom.types import Array, Batch, Floats, Item, Kind
 
 LEAST_TRUNCATION = 0.1
 
-
 LIKELIHOOD_SIGMA = "likelihood_sigma"
 """Name of the tensor that holds a learned standard deviation of the likelihood, one number."""
 
@@ -96,7 +95,7 @@ class Backend:
         return np.stack([truncated_normal(state, shape, truncation) for state in random])
 
     def log_likelihood(self, model: Model, image: Floats, decoded: Floats) -> likelihood.Doubles:
-        """log p(image | latent) of each picture in nats, (N,), as the card's `likelihood` says.
+        """Give log p(image | latent) of each picture in nats, (N,), by the card's `likelihood`.
 
         Args:
             model: the model.

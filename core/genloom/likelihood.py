@@ -21,7 +21,7 @@ LEVEL = 1 / 255
 
 
 def log_likelihood(kind: Kind, image: Floats, decoded: Floats, sigma: float = 1.0) -> Doubles:
-    """log p(image | latent) in nats, summed over the values of each picture, (N,).
+    """Give log p(image | latent) in nats, summed over the values of each picture, (N,).
 
     Args:
         kind: `bernoulli`: a grey value read as a probability, cross entropy with the decoded one
@@ -45,7 +45,7 @@ def log_likelihood(kind: Kind, image: Floats, decoded: Floats, sigma: float = 1.
 
 
 def _logistic(x: Doubles, mean: Doubles, scale: float) -> Doubles:
-    """log of the mass within half a level of x; the levels at the ends take all beyond them.
+    """Logarithm of the mass within half a level of x; the levels at the ends take all beyond them.
 
     With a and b the ends of that interval in units of the scale, S(a) − S(b) =
     S(a) · S(−b) · (1 − exp(b − a)), which underflows nowhere.

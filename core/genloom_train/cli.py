@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -69,7 +70,7 @@ def train(
     click.echo(f"Try it: genloom models verify {out / card.name}")
 
 
-def require_extra() -> None:
+def require_extra(packages: Sequence[str] = (), purpose: str = "training") -> None:
     """Check that the `train` extra is installed.
 
     Raises:
@@ -77,6 +78,6 @@ def require_extra() -> None:
     """
     from genloom.errors import MissingRequirement
 
-    for package in NEEDED:
+    for package in packages or NEEDED:
         if importlib.util.find_spec(package) is None:
-            raise MissingRequirement.extra(package, "train", "training")
+            raise MissingRequirement.extra(package, "train", purpose)

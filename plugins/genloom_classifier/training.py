@@ -52,7 +52,7 @@ class ClassifierTraining(Training):
     def validate(
         self, module: nn.Module, samples: Samples, device: torch.device
     ) -> dict[str, float]:
-        """Accuracy, cross entropy in nats, and the mean confidence, on pictures left as they are."""
+        """Accuracy, cross entropy in nats, and mean confidence, on pictures left as they are."""
         totals = torch.zeros(3, dtype=torch.float64)
         for chunk in samples.chunks(CHUNK):
             batch = Tensors.of(chunk, device)

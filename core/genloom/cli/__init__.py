@@ -26,6 +26,12 @@ OWN = {
     "doctor": "doctor",
     "demo": "demo",
 }
+SHIPPED = {
+    "eval": "Measure how good a model is.",
+    "latents": "Draw the latent space of models.",
+    "train": "Train a model from a recipe and export it.",
+}
+"""What genloom's own commands in that group do, said without loading them."""
 
 
 class _Commands(click.Group):
@@ -99,7 +105,7 @@ def _added() -> dict[str, Any]:
 
 def _summary(point: Any) -> str:
     if commands.brought_by(point) == commands.OWN:
-        return {"train": "Train a model from a recipe and export it."}.get(point.name, "")
+        return SHIPPED.get(point.name, "")
     return f"Added by {commands.brought_by(point)}."
 
 

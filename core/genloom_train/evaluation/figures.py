@@ -147,7 +147,9 @@ def write_whole(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"the file cannot be written ({error.strerror})", where=str(path)) from None
+        raise OutputError(
+            f"the file cannot be written ({error.strerror})", where=str(path)
+        ) from None
 
 
 def in_words(names: Sequence[str]) -> str:

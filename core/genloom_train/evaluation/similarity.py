@@ -43,11 +43,11 @@ def _sums(pixels: Tensor, target: Tensor) -> Tensor:
         pixels, target, data_range=1.0, reduction="none", sigma=sigma
     )
     assert isinstance(ssim, Tensor)
-    return torch.stack([psnr.double().sum(), ssim.double().sum()])
+    return torch.stack([psnr.sum(), ssim.sum()])
 
 
 def _tensor(pixels: Floats) -> Tensor:
-    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+    return torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype("float64"))
 
 
 def reconstruction(subject: Subject, real: Real) -> list[Figure]:
@@ -55,7 +55,7 @@ def reconstruction(subject: Subject, real: Real) -> list[Figure]:
 
     Beside it, what one gets by showing another real picture in their place.
     """
-    again = subject.decode(subject.encode(real))
+    again = subject.pictures(subject.encode(real))
     found = similarity(again, real.pixels)
     one, other = real.halves()
     floor = similarity(one.pixels, other.pixels)

@@ -76,14 +76,15 @@ class Subject:
         return batch
 
     def decode(self, latents: Batch) -> Floats:
-        """Pictures of latents."""
-        return np.concatenate([self._decoded(part) for part in _parts(latents)])
+        """What the decoder makes of latents; values may leave [0, 1]."""
+        return np.concatenate([self.model.decode(part).pixels for part in _parts(latents)])
 
-    def _decoded(self, latents: Batch) -> Floats:
-        return np.asarray(np.clip(self.model.decode(latents).pixels, 0, 1), np.float32)
+    def pictures(self, latents: Batch) -> Floats:
+        """Latents as the pictures that would be saved."""
+        return np.clip(self.decode(latents), np.float32(0), np.float32(1))
 
     def log_likelihood(self, pixels: Floats, decoded: Floats) -> Doubles:
-        """log p of each picture about the decoded one, in nats."""
+        """Logarithm of p of each picture about the decoded one, in nats."""
         image, mean = (array.transpose(0, 3, 1, 2) for array in (pixels, decoded))
         return self.model.backend.log_likelihood(self.model, image, mean)
 

@@ -1,0 +1,128 @@
+"""`genloom eval` and `genloom latents`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _shared(command: F) -> F:
+    """The arguments and options that both commands share."""
+    for decorate in reversed(
+        [
+            click.argument("model"),
+            click.option("--dataset", required=True, metavar="NAME",
+                         help="Data set whose held-out pictures are used."),
+            click.option("--data", type=click.Path(path_type=Path), metavar="PATH",
+                         help="Folder of the data."),
+            click.option("--set", "options", multiple=True, metavar="OPTION=VALUE",
+                         help="An option of the data set; may be repeated."),
+            click.option("--judge", metavar="MODEL",
+                         help="Classifier that judges; the one at hand that knows the data "
+                         "unless named."),
+            click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+                         help="Of the choice of pictures and of every draw."),
+            click.option("--threads", type=click.IntRange(0), default=0,
+                         help="Threads of the runtime; 0 leaves the choice to it."),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        ]
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+@click.command("eval")
+@_shared
+@click.option("--count", type=click.IntRange(2), metavar="N",
+              help="Held-out pictures used at most; all of them unless said.")  # fmt: skip
+@click.option("--only", multiple=True,
+              type=click.Choice(["reconstruction", "likelihood", "samples"]),
+              help="Measure only this; may be repeated.")  # fmt: skip
+@click.option("--features", type=click.Choice(["judge", "inception"]), default="judge",
+              show_default=True, help="What distances are measured in.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(1, 5000), default=50, show_default=True,
+              help="k of the importance-weighted bound.")  # fmt: skip
+@click.option("-o", "--out", type=FILE, metavar="FILE", help="Write the figures as JSON.")
+@click.option("--card", is_flag=True, help="Write the figures onto the model's card.")
+def evaluate(dataset: str, out: Path | None, card: bool, as_json: bool, **request: Any) -> None:
+    """Measure how good MODEL, a name or a path, is on pictures that no training saw.
+
+    PSNR and SSIM of what it reconstructs, ELBO and IWAE of variational models; of its samples
+    FID, KID, precision, recall, and what a judge takes them for. Beside each figure stands what
+    real pictures get against real ones.
+    """
+    _require()
+    from genloom import models
+    from genloom.catalog import Catalog
+    from genloom_train.evaluation import figures
+    from genloom_train.evaluation.evaluate import Request
+    from genloom_train.evaluation.evaluate import evaluate as measure
+
+    catalog = Catalog.load()
+    _check_writable(out)
+    found = measure(Request(dataset=dataset, **request), catalog, _say)
+    click.echo(json.dumps(found.plain(), indent=1) if as_json else found.table())
+    if out is not None:
+        figures.write_json(out, found.plain())
+    if card:
+        folder = models.find(request["model"], catalog).folder
+        figures.write_on_card(folder, found.for_card(dataset))
+        _say(f"written onto {folder / 'model.yaml'}")
+
+
+@click.command()
+@_shared
+@click.option("-o", "--out", type=FILE, required=True, metavar="FILE", help="The map, a PNG.")
+@click.option("--compare", multiple=True, metavar="MODEL",
+              help="Another model beside it, on the same pictures; may be repeated.")  # fmt: skip
+@click.option("--method", type=click.Choice(["auto", "pca", "tsne"]), default="auto",
+              show_default=True,
+              help="How more than two dimensions come onto paper; auto: two as they are, "
+              "else PCA.")  # fmt: skip
+@click.option("--count", type=click.IntRange(16), default=4000, show_default=True, metavar="N",
+              help="Held-out pictures used at most.")  # fmt: skip
+def latents(model: str, compare: tuple[str, ...], out: Path, as_json: bool, **request: Any) -> None:
+    """Draw the latent space of MODEL: encoded pictures, coloured by their labels.
+
+    Below the map stand pictures drawn from N(0, I), from the model's own prior where that is
+    another, and numbers: the distance of the codes from N(0, I), how many samples a judge
+    recognises, how smooth walks between pictures are.
+    """
+    _require()
+    from genloom.catalog import Catalog
+    from genloom_train.evaluation.drawing import draw
+    from genloom_train.evaluation.maps import MapRequest, panels
+
+    _check_writable(out)
+    made = panels(MapRequest(models=(model, *compare), **request), Catalog.load(), _say)
+    draw(made, out)
+    if as_json:
+        click.echo(json.dumps([panel.figures.plain() for panel in made], indent=1))
+        return
+    for panel in made:
+        click.echo(f"{panel.name}\n{panel.figures.table()}\n")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _require() -> None:
+    from genloom_train.cli import require_extra
+
+    require_extra(("torch", "torchmetrics", "torch_fidelity", "sklearn", "matplotlib"), "measuring")
+
+
+def _check_writable(out: Path | None) -> None:
+    """Refuse a file whose folder is not there before anything is computed."""
+    from genloom.errors import OutputError
+
+    if out is not None and not out.absolute().parent.is_dir():
+        raise OutputError("the folder of the file is not there", where=str(out))
