@@ -86,7 +86,10 @@ class Subject:
     def log_likelihood(self, pixels: Floats, decoded: Floats) -> Doubles:
         """Logarithm of p of each picture about the decoded one, in nats."""
         image, mean = (array.transpose(0, 3, 1, 2) for array in (pixels, decoded))
-        return self.model.backend.log_likelihood(self.model, image, mean)
+        starts = range(0, len(image), CHUNK)
+        parts = [(image[start : start + CHUNK], mean[start : start + CHUNK]) for start in starts]
+        likelihood = self.model.backend.log_likelihood
+        return np.concatenate([likelihood(self.model, *part) for part in parts])
 
     def prior(self, count: int, *, seed: int, labels: Sequence[int] | None = None) -> Batch:
         """Latents from its own prior: those of `genloom.open_model(…).sample`."""
