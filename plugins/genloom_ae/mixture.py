@@ -114,8 +114,8 @@ def fit(latents: Floats, components: int, seed: int) -> dict[str, Array]:
 
 
 def _maximised(latents: Array, components: int, full: bool, seed: int) -> Any:
-    from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
-    from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     mixture = GaussianMixture(

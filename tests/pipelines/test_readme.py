@@ -8,6 +8,7 @@ wheel with pip, and `tests/plugins/test_third_party.py` makes a plugin and insta
 
 import math
 import os
+import random
 import re
 import shlex
 import shutil
@@ -55,8 +56,12 @@ def genloom(place, *arguments):
     )
 
 
+NEED_DATA = ("train", "eval", "latents")
+
+
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c.startswith("genloom ") and "train" not in c.split()[1]]
+    "command",
+    [c for c in COMMANDS if c.startswith("genloom ") and c.split()[1] not in NEED_DATA],
 )
 def test_every_genloom_command_of_the_readme_works(place, command):
     arguments = shlex.split(command)[1:]
@@ -67,17 +72,19 @@ def test_every_genloom_command_of_the_readme_works(place, command):
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
-    """A working folder with a little of the data that the README trains on."""
+    """A working folder with a little of the data that the README trains on and measures with."""
     folder = tmp_path_factory.mktemp("studio")
     (folder / "PHOTOGRAPHS").mkdir()
     for name in ("cat", "coffee"):
         shutil.copy(DEMO / f"photographs/{name}.jpg", folder / "PHOTOGRAPHS")
     (folder / "fashion-mnist").mkdir()
     for name in ("train-images", "train-labels", "t10k-images", "t10k-labels"):
-        shape = (16, 28, 28) if name.endswith("images") else (16,)
+        shape = (60, 28, 28) if name.endswith("images") else (60,)
         header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
         file = f"{name}-idx{len(shape)}-ubyte"
-        (folder / "fashion-mnist" / file).write_bytes(header + bytes(math.prod(shape)))
+        values = random.Random(0).randbytes(math.prod(shape))
+        values = values if name.endswith("images") else bytes(range(10)) * 6
+        (folder / "fashion-mnist" / file).write_bytes(header + values)
     return folder
 
 
@@ -93,6 +100,16 @@ def test_every_training_of_the_readme_makes_a_bundle_that_is_found_by_name(
     assert process.returncode == 0, f"{command}\n{process.stdout}\n{process.stderr}"
     shown = genloom(studio, "models", "show", words[1])
     assert f"{studio / 'models' / words[1]} (the project's models/)" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.startswith(("genloom eval", "genloom latents"))]
+)
+def test_every_measurement_of_the_readme_works(studio, command, monkeypatch):
+    monkeypatch.setenv("GENLOOM_DATA", str(studio))
+    process = genloom(studio, *shlex.split(command)[1:])
+    assert process.returncode == 0, f"{command}\n{process.stdout}\n{process.stderr}"
+    assert "fid" in process.stdout
 
 
 def test_every_target_of_make_in_the_readme_exists():

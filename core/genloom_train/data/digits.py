@@ -33,7 +33,7 @@ class Digits(Dataset):
             MissingRequirement: when it is not installed.
         """
         try:
-            from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+            from sklearn.datasets import load_digits
         except ImportError:
             raise MissingRequirement.extra(
                 "scikit-learn", "train", "the data set 'digits'"
