@@ -64,7 +64,9 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
         _numbers(grid[-1, column], panel)
     _legend(figure, panels[0].labels)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": "genloom"})
+    # The layout alone cuts off the labels of square maps.
+    tight: Any = {"bbox_inches": "tight", "pad_inches": 0.15}
+    figure.savefig(buffer, format="png", metadata={"Software": "genloom"}, **tight)
     write_whole(path, buffer.getvalue())
 
 
