@@ -130,7 +130,7 @@ def test_plugins_show_has_families_models_and_commands(genloom):
     vae = genloom("plugins", "show", "vae").stdout
     assert "family vae" in vae and "beta: a number from 0 to 1000" in vae
     assert "models: tiny-cvae, tiny-image, tiny-vae" in genloom("plugins", "show", "tiny").stdout
-    assert "commands: train" in genloom("plugins", "show", "training").stdout
+    assert "commands: eval, latents, train" in genloom("plugins", "show", "training").stdout
     assert "commands" not in vae
 
 

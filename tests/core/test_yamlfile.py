@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
@@ -246,8 +246,19 @@ def test_what_is_dumped_is_read_back_as_it_was(data):
     assert yamlfile.parse(yamlfile.dump(data)).data == data
 
 
+KEY = 1024
+"""YAML reads a key on one line up to this many characters; JSON knows no such limit."""
+
+
+def keys_of(data):
+    if isinstance(data, dict):
+        return [*data, *(key for value in data.values() for key in keys_of(value))]
+    return [key for value in data for key in keys_of(value)] if isinstance(data, list) else []
+
+
 @given(DATA)
 def test_json_is_read_as_yaml(data):
+    assume(all(len(json.dumps(key)) < KEY for key in keys_of(data)))
     try:
         text = json.dumps(data, allow_nan=False)
     except ValueError:  # JSON knows no infinity

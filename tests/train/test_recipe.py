@@ -25,12 +25,20 @@ export: {name: tiny}
 @pytest.fixture(scope="module")
 def catalog():
     import genloom_ae
+    import genloom_classifier
     import genloom_denoise
     import genloom_gan
     import genloom_vae
 
     catalog = Catalog()
-    for module in (plugin, genloom_ae, genloom_gan, genloom_vae, genloom_denoise):
+    for module in (
+        plugin,
+        genloom_ae,
+        genloom_classifier,
+        genloom_gan,
+        genloom_vae,
+        genloom_denoise,
+    ):
         assert not catalog.register(module).error
     return catalog
 
@@ -160,7 +168,14 @@ def test_an_unknown_recipe_names_the_nearest():
 
 def test_the_schema_knows_every_family_and_data_set(catalog):
     schema = recipe_check.schema(catalog)
-    assert schema["properties"]["recipe"]["enum"] == ["ae", "denoiser", "gan", "vae", "vqvae"]
+    assert schema["properties"]["recipe"]["enum"] == [
+        "ae",
+        "classifier",
+        "denoiser",
+        "gan",
+        "vae",
+        "vqvae",
+    ]
     names = {e["properties"]["dataset"]["const"] for e in schema["properties"]["data"]["oneOf"]}
     assert names == {
         "arrays", "dead-leaves", "digits", "fashion-mnist", "folder", "idx", "mnist", "synthetic",
