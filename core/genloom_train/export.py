@@ -6,9 +6,10 @@ Nothing half-made is left behind: a bundle is built in another folder and rename
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import nn
 from genloom.card import Card, Part, Port, Tensors
 from genloom.types import Array
 from genloom_train.checkpoint import replace_folder
-from genloom_train.onnx_graph import check_parity, to_onnx
+from genloom_train.onnx_graph import Parity, check_parity, to_onnx
 from genloom_train.receptive_field import receptive_field
 from genloom_train.training import Graph, Training
 
@@ -60,8 +61,11 @@ def export(training: Training, module: nn.Module, bundle: Bundle, folder: Path) 
     temporary.mkdir(parents=True)
     try:
         multiple = _multiple(training)
-        parts = {part: _write(part, graph, temporary, multiple) for part, graph in graphs.items()}
+        written = {part: _write(part, graph, temporary, multiple) for part, graph in graphs.items()}
+        parts = {name: part for name, (part, _) in written.items()}
         tensors = _write_tensors(bundle.tensors, temporary)
+        fields = {**bundle.fields, "metrics": _measured(bundle, [p for _, p in written.values()])}
+        bundle = dataclasses.replace(bundle, fields=fields)
         card = _card(training, module, graphs, parts, tensors, bundle)
         card.write(temporary)
         Card.read(temporary)
@@ -69,6 +73,14 @@ def export(training: Training, module: nn.Module, bundle: Bundle, folder: Path) 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return card
+
+
+def _measured(bundle: Bundle, found: Sequence[Parity]) -> dict[str, float]:
+    """The card's figures, with how far ONNX and torch are apart."""
+    figures = dict(bundle.fields.get("metrics", {}))
+    figures["onnx_difference"] = float(f"{max(parity.difference for parity in found):.3g}")
+    ties = sum(parity.ties for parity in found)
+    return {**figures, "onnx_ties": ties} if ties else figures
 
 
 def _card(
@@ -124,20 +136,20 @@ def spatial(ports: Mapping[str, Port]) -> bool:
     return any({"height", "width"} <= set(port.axes) for port in ports.values())
 
 
-def _write(part: str, graph: Graph, folder: Path, multiple: int) -> Part:
+def _write(part: str, graph: Graph, folder: Path, multiple: int) -> tuple[Part, Parity]:
     """Export one graph, prove it, and write its file."""
     graph.module.eval()
     model = to_onnx(part, graph, multiple)
     data: bytes = model.SerializeToString()
-    check_parity(part, graph, data, multiple)
+    parity = check_parity(part, graph, data, multiple)
     path = folder / f"{part}.onnx"
     path.write_bytes(data)
-    return Part(
+    opsets = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    made = Part(
         file=path.name,
         sha256=hashlib.sha256(data).hexdigest(),
-        opset=next(
-            entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")
-        ),
+        opset=next(opsets),
         inputs=dict(graph.inputs),
         outputs=dict(graph.outputs),
     )
+    return made, parity

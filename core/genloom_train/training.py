@@ -8,7 +8,7 @@ hall's. A family with alternating optimisers (GANs) overrides `optimisers` and `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -55,11 +55,15 @@ class Graph:
             and draws no random numbers.
         inputs: the ports; a text among the axes is a free axis (`batch`, `height`, `width`).
         outputs: the same.
+        ties: where the module chooses, as the nearest entry of a codebook: a function of the inputs
+            that says of each sample, (N,) bool, whether a choice is so close that rounding may
+            decide it otherwise. There ONNX and torch may differ, and it is counted.
     """
 
     module: nn.Module
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
+    ties: Callable[..., Tensor] | None = None
 
 
 class Turn(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
@@ -85,3 +86,9 @@ class Gan(Backend):
 def genloom_backends() -> list[type[Backend]]:
     """Bring the family."""
     return [Gan]
+
+
+@hookimpl
+def genloom_models() -> list[Path]:
+    """Bring the bundles beside this file."""
+    return [Path(__file__).parent / "models"]

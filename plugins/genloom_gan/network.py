@@ -1,8 +1,8 @@
 """Generators and discriminators, for pictures of any size and colour.
 
-Neither network looks at more than one picture at a time: there is no batch normalisation. So the
-running average of a generator's weights needs no statistics of its own, the exported graph is the
-network that was trained, and a picture is the same in whatever batch it is made.
+The convolutional generator normalises over the batch while it trains, and by the running averages
+afterwards, so a picture is then the same in whatever batch it is made. The discriminator does not:
+real and made pictures have other averages, which would give them away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genloom.errors import GenloomError
 from genloom_gan import GanConfig
-from genloom_train.blocks import SubPixelUp
 from genloom_train.networks import Cut, dense_decoder, pyramid
 from genloom_train.training import Shape
 
@@ -26,14 +25,6 @@ SLOPE = 0.2
 
 LABEL = 4.0
 """Weight of a class beside the latent's dimensions, which are many and of size one."""
-
-
-class PixelNorm(nn.Module):
-    """Each pixel's channels at mean square 1 (Karras et al. 2018, section 4.2)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """N×C×H×W → the same shape."""
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class Generator(nn.Module):
@@ -78,17 +69,23 @@ class Discriminator(nn.Module):
 
 
 def conv_generator(shape: Shape, widths: Sequence[int], latent: int) -> nn.Module:
-    """One dense layer, then sub-pixel enlargements cut to each level's size; gives logits."""
+    """One dense layer, then enlargements cut to each level's size; gives logits.
+
+    Enlarged is by nearest neighbour, with a convolution after it, which draws no checkerboard
+    (Odena et al. 2016).
+    """
     sizes = pyramid(shape, len(widths))
     inner = (widths[-1], *sizes[-1])
     layers: list[nn.Module] = [nn.Linear(latent, math.prod(inner)), nn.Unflatten(1, inner)]
-    layers += [PixelNorm(), nn.ReLU()]
+    layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU()]
     outermost = max(8, widths[0] // 2)
     channels = [*reversed(widths), outermost]
     for (before, after), size in zip(
         itertools.pairwise(channels), reversed(sizes[:-1]), strict=True
     ):
-        layers += [SubPixelUp(before, after), Cut(size), PixelNorm(), nn.ReLU()]
+        layers += [nn.Upsample(scale_factor=2), Cut(size)]
+        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after)]
+        layers += [nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(outermost, shape[0], 3, padding=1))
 
 

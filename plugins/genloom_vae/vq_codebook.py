@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+NEAR = 1e-5
+"""Distances that differ by less than this share of the largest are equal but for rounding."""
+
 
 class Codebook(nn.Module):
     """Entries that follow the encoder (van den Oord et al. 2017, appendix A.1).
@@ -72,9 +75,20 @@ class Codebook(nn.Module):
 
 def nearest(entries: Tensor, latent: Tensor) -> Tensor:
     """N×embedding×h×w → N×(h·w) int64: the nearest entry, the first of equally near ones."""
+    return distances(entries, latent).argmin(2)
+
+
+def distances(entries: Tensor, latent: Tensor) -> Tensor:
+    """N×embedding×h×w → N×(h·w)×codes: |z − e|² without |z|², which is the same for every entry."""
     points = latent.float().flatten(2).transpose(1, 2)
-    # |z − e|² without |z|², which is the same for every entry.
-    return (entries.square().sum(1) - 2 * (points @ entries.T)).argmin(2)
+    return entries.square().sum(1) - 2 * (points @ entries.T)
+
+
+def near_ties(entries: Tensor, latent: Tensor) -> Tensor:
+    """N×embedding×h×w → (N,) bool: whether two entries are equally near somewhere."""
+    found = distances(entries, latent)
+    first, second = found.topk(2, dim=2, largest=False).values.unbind(2)
+    return (second - first <= NEAR * found.abs().amax(2)).any(1)
 
 
 def look_up(entries: Tensor, codes: Tensor, size: tuple[int, int]) -> Tensor:

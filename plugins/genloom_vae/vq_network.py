@@ -13,7 +13,7 @@ from genloom_train.networks import Cut, pyramid
 from genloom_train.training import Shape
 from genloom_vae.likelihood import Likelihood
 from genloom_vae.options import VqVaeConfig
-from genloom_vae.vq_codebook import Codebook, look_up, nearest, straight_through
+from genloom_vae.vq_codebook import Codebook, look_up, near_ties, nearest, straight_through
 from genloom_vae.vq_prior import CodePrior
 
 
@@ -90,6 +90,10 @@ class EncoderGraph(_Graph):
         """Pictures in [0, 1] → entries of the codebook, N×embedding×h×w."""
         return self.snap(self.encoder(2 * image - 1))
 
+    def ties(self, image: Tensor) -> Tensor:
+        """Whether two entries are equally near somewhere, (N,) bool."""
+        return near_ties(self.entries, self.encoder(2 * image - 1))
+
 
 class DecoderGraph(_Graph):
     """What is exported as `decoder`: latents between entries go to the nearest."""
@@ -101,6 +105,10 @@ class DecoderGraph(_Graph):
     def forward(self, latent: Tensor) -> Tensor:
         """N×embedding×h×w → the mean picture."""
         return self.likelihood.mean(self.decoder(self.snap(latent)))
+
+    def ties(self, latent: Tensor) -> Tensor:
+        """Whether two entries are equally near somewhere, (N,) bool."""
+        return near_ties(self.entries, latent)
 
 
 class CodebookGraph(_Graph):

@@ -132,12 +132,19 @@ class VqVaeTraining(Training):
         latent = Port(axes=("batch", self.config.embedding, *model.size))
         codes = Port(axes=("batch", length), dtype="int64", range=(0.0, self.config.codes - 1.0))
         logits = Port(axes=("batch", length, self.config.codes))
+        encoder, decoder = EncoderGraph(model), DecoderGraph(model)
         return {
             "encoder": Graph(
-                module=EncoderGraph(model), inputs={"image": image}, outputs={"latent": latent}
+                module=encoder,
+                inputs={"image": image},
+                outputs={"latent": latent},
+                ties=encoder.ties,
             ),
             "decoder": Graph(
-                module=DecoderGraph(model), inputs={"latent": latent}, outputs={"image": image}
+                module=decoder,
+                inputs={"latent": latent},
+                outputs={"image": image},
+                ties=decoder.ties,
             ),
             "codebook": Graph(
                 module=CodebookGraph(model), inputs={"codes": codes}, outputs={"latent": latent}

@@ -26,8 +26,8 @@ def files(out):
 
 def test_the_shipped_pipelines_are_the_ones_promised():
     assert SHIPPED == [
-        "attribute", "denoise", "interpolate", "morph", "reconstruct", "sample", "traverse",
-        "variations", "walk",
+        "attribute", "classes", "denoise", "interpolate", "morph", "reconstruct", "sample",
+        "traverse", "variations", "walk",
     ]  # fmt: skip
 
 
@@ -84,6 +84,19 @@ def test_interpolate_walks_from_the_first_picture_to_the_last(tmp_path):
     with Image.open(tmp_path / "animate.gif") as animation:
         assert animation.n_frames == 9 * 12 + 1
         assert animation.size == (112, 112)
+
+
+def test_classes_are_columns_that_a_classifier_recognises(tmp_path):
+    genloom.load_pipeline("classes").run((), tmp_path)
+    with Image.open(tmp_path / "grid.png") as sheet:
+        pixels = np.asarray(sheet.convert("L"), np.float32) / 255
+    assert pixels.shape == (302, 302)
+    cells = [
+        pixels[2 + 30 * row :, 2 + 30 * column :][:28, :28] for row, column in np.ndindex(10, 10)
+    ]
+    judge = genloom.open_model("fashion-classifier").model
+    seen = judge.run("classifier", {"image": np.stack(cells)[:, None]})["logits"].argmax(1)
+    assert (seen == np.arange(100) % 10).mean() > 0.8
 
 
 @pytest.mark.parametrize("name", ["sample", "variations"])

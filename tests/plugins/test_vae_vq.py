@@ -13,7 +13,7 @@ from genloom.runtime import Settings, ort
 from genloom_train.testing import Blobs, check_backend
 from genloom_train.training import Tensors
 from genloom_vae import VqVae, VqVaeConfig
-from genloom_vae.vq_codebook import Codebook, nearest, perplexity, straight_through
+from genloom_vae.vq_codebook import Codebook, near_ties, nearest, perplexity, straight_through
 from genloom_vae.vq_network import EncoderGraph
 from genloom_vae.vq_prior import CodePrior
 from genloom_vae.vq_training import VqVaeTraining
@@ -290,3 +290,10 @@ def test_codes_that_onnx_and_torch_choose_differently_are_ties(bundle):
         )
     assert apart.float().mean() < 0.01
     torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+    assert not (apart.flatten(1).any(1) & ~graph.ties(image)).any()
+
+
+def test_a_near_tie_is_recognised_and_a_clear_choice_is_not():
+    entries = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    latent = torch.tensor([[0.5, 0.2], [0.4, 0.2], [0.5000001, 0.0]])[:, :, None, None]
+    assert near_ties(entries, latent).tolist() == [True, False, True]

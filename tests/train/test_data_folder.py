@@ -92,6 +92,22 @@ def test_no_pictures_is_an_error(make, tmp_path):
         Folder().open(Opening(root=tmp_path / "empty"))
 
 
+@pytest.mark.parametrize(
+    ("turn", "seen"), [(True, {"up", "down", "left", "right"}), (False, {"up"})]
+)
+def test_without_turning_up_is_up(turn, seen, tmp_path):
+    for number in range(2):
+        picture = np.zeros((32, 32, 3), np.uint8)
+        picture[:16] = 255
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    source = Folder(crop=32, turn=turn).open(Opening(root=tmp_path))
+    image = source.batch(0, 64, seed=0).image[:, 0]
+    sides = {"up": image[:, 4, 8:24], "down": image[:, 28, 8:24],
+             "left": image[:, 8:24, 4], "right": image[:, 8:24, 28]}  # fmt: skip
+    whole = {name for name, side in sides.items() if (side.min(1) > 0.5).any()}
+    assert whole == seen
+
+
 @pytest.fixture
 def labelled(tmp_path):
     """Ten dark cats, ten light dogs of another size; no birds; one picture beside the folders."""

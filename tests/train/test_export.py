@@ -1,5 +1,7 @@
 """Export: proven equal to torch, nothing private or random inside, whole or absent."""
 
+import dataclasses
+
 import onnx
 import pytest
 import torch
@@ -10,7 +12,7 @@ from genloom.card import Card, Port
 from genloom.errors import GenloomError
 from genloom_train import export as exporting
 from genloom_train.export import Bundle, export
-from genloom_train.onnx_graph import check_parity, to_onnx
+from genloom_train.onnx_graph import Parity, check_parity, to_onnx
 from genloom_train.receptive_field import receptive_field
 from genloom_train.training import Graph, Training
 
@@ -97,6 +99,7 @@ def test_a_bundle_is_written_with_its_card(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
     assert Card.read(tmp_path / "tiny") == card
     assert (card.parameters, card.receptive_field) == (3 * 3 * 9 + 3, 3)
+    assert 0 <= card.metrics["onnx_difference"] <= 1e-4 and "onnx_ties" not in card.metrics
     export(Only(conv(1), (3, 8, 8)), conv(1), Bundle(name="tiny", family="only"), tmp_path)
     assert Card.read(tmp_path / "tiny").receptive_field == 1
 
@@ -143,6 +146,29 @@ def test_a_module_that_is_not_a_number_fails_the_parity_check():
     module.weight.data.fill_(float("nan"))
     with pytest.raises(GenloomError, match="differ"):
         check_parity("network", graph_of(module), data)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_samples_with_a_near_tie_may_differ_and_are_counted(said):
+    class Chosen(nn.Module):
+        flip = 0.0
+
+        def forward(self, image):
+            return (image > 0.5 + self.flip).float()
+
+    module = Chosen()
+    data = to_onnx("network", graph_of(module)).SerializeToString()
+    module.flip = 0.01
+
+    def near(image):
+        return torch.full((len(image),), said)
+
+    graph = dataclasses.replace(graph_of(module), ties=near)
+    if said:
+        assert check_parity("network", graph, data) == Parity(difference=0.0, ties=1 + 2 + 5)
+    else:
+        with pytest.raises(GenloomError, match="differ"):
+            check_parity("network", graph, data)
 
 
 def test_an_axis_that_was_fixed_by_the_exporter_is_found_out():

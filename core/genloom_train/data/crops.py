@@ -1,4 +1,4 @@
-"""Random crops of pictures in memory, turned and mirrored."""
+"""Random crops of pictures in memory, turned and mirrored, or only mirrored."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ class PhotographCrops(Source):
         labels: Sequence[str] = (),
         synthetic: Sequence[Array] = (),
         synthetic_share: float = 0.0,
+        turn: bool = True,
         description: str = "",
         notes: tuple[str, ...] = (),
     ) -> None:
         self._pictures, self._held_out = list(pictures), list(held_out)
         self._synthetic, self._share = list(synthetic), synthetic_share
-        self._weights = _weights(self._pictures)
+        self._weights, self._turn = _weights(self._pictures), turn
         self._label, self._held_out_label = label, held_out_label
         self.labels = tuple(labels)
         self.shape = (pictures[0].shape[2], crop, crop)
@@ -64,7 +65,8 @@ class PhotographCrops(Source):
         top = random.integers(picture.shape[0] - size + 1)
         left = random.integers(picture.shape[1] - size + 1)
         crop: Array = picture[top : top + size, left : left + size]
-        crop = np.rot90(crop, int(random.integers(4)))
+        if self._turn:
+            crop = np.rot90(crop, int(random.integers(4)))
         return (crop[:, ::-1] if random.integers(2) else crop), which
 
     def held_out(self, larger: bool = False) -> Samples:

@@ -29,6 +29,8 @@ class Folder(Dataset):
         path: the folder; `--data` on the command line goes before it.
         crop: height and width of a training crop, in pixels, turned and mirrored at random; smaller
             pictures are skipped.
+        turn: whether crops are turned by quarters of a circle; not for a model that makes pictures,
+            in which up is up.
         size: whole pictures instead of crops: the largest square in the middle of each, resized to
             this height and width.
         mirror: with `size`, whether pictures are mirrored with a chance of one half.
@@ -42,6 +44,7 @@ class Folder(Dataset):
 
     path: Path | None = None
     crop: Annotated[int, Interval(ge=8, le=1024)] = 96
+    turn: bool = True
     size: Annotated[int, Interval(ge=4, le=1024)] | None = None
     mirror: bool = False
     labels: Literal["none", "folders"] = "none"
@@ -81,7 +84,7 @@ class Folder(Dataset):
             )
         if self.mirror and not self.size:
             raise GenloomError(
-                "'data.mirror' is for whole pictures; crops are turned and mirrored anyway",
+                "'data.mirror' is for whole pictures; crops are mirrored anyway",
                 hint="Leave it out, or set 'data.size'",
             )
 
@@ -115,6 +118,7 @@ class Folder(Dataset):
             labels=names,
             synthetic=synthetic,
             synthetic_share=self.dead_leaves,
+            turn=self.turn,
             description=words,
             notes=(*found.notes, *without_pictures(training, names)),
         )
