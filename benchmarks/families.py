@@ -5,28 +5,28 @@
 
 All bundles that ship, unless some are named, each on the held-out pictures of the data set of its
 recipe. What `genloom eval` measures is explained in docs/evaluation.md; in brackets stands what
-real pictures get against real ones. Distances are in the features of the judge, a classifier, so
-they can be compared down a column and with nothing else. A bound in italics is the one of the
-training: the bundle cannot tell it by itself. --card writes the figures onto the cards.
+real pictures get against real ones. Distances are in the features of the judge, a classifier, or in
+italics in those of a random network where no judge knows the data; either can be compared with its
+like in this table and with nothing else. A bound in italics is the one of the training: the bundle
+cannot tell it by itself. --card writes the figures onto the cards.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-import genloom
 from genloom import models, options
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.models import Bundle
-from genloom_train.evaluation.evaluate import PARTS, Request, evaluate, wanted
+from genloom_train.evaluation.evaluate import Request, evaluate
 from genloom_train.evaluation.figures import Figures, shown, write_json, write_on_card
-from genloom_train.evaluation.subject import Subject
 from genloom_train.recipe import Recipe, read_recipe, shipped_recipes
 
 HEAD = (
     "model", "parameters", "trained for", "PSNR, dB", "SSIM", "−ELBO, nats", "−IWAE, nats", "FID",
     "KID · 1000", "precision", "recall", "classes covered", "class shares", "label obeyed",
+    "ONNX − torch",
 )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def recipe_of(card: Card, catalog: Catalog) -> Recipe:
 def measure(
     bundle: Bundle, recipe: Recipe, arguments: argparse.Namespace, catalog: Catalog
 ) -> Figures:
-    """What `genloom eval` measures; without samples where no judge knows the data."""
+    """What `genloom eval` measures."""
     folders = dict(entry.split("=", 1) for entry in arguments.data)
     said = {
         name: value
@@ -100,15 +100,7 @@ def measure(
     def say(text: str) -> None:
         print(f"<!-- {bundle.card.name}: {text} -->", flush=True)
 
-    try:
-        return evaluate(Request(**request), catalog, say)
-    except genloom.GenloomError as error:
-        if "judge" not in str(error) and "too few" not in str(error):
-            raise
-        say(f"without samples: {error}")
-    can = wanted(Subject(genloom.open_model(bundle.folder, catalog=catalog)), ())
-    rest = tuple(part for part in PARTS if part in can and part != "samples")
-    return evaluate(Request(**request, only=rest), catalog, say) if rest else Figures(about={})
+    return evaluate(Request(**request), catalog, say)
 
 
 def row(card: Card, dataset: str, figures: Figures) -> list[str]:
@@ -126,6 +118,13 @@ def row(card: Card, dataset: str, figures: Figures) -> list[str]:
             return f"*{shown(stated)}*"
         return cell(name)
 
+    def distance(name: str) -> str:
+        """In the judge's features, else in those of a random network, and then in italics."""
+        scale = 1000 if name == "kid" else 1
+        if figures.get(f"{name}_random") is not None:
+            return f"*{cell(f'{name}_random', scale, floor=True)}*"
+        return cell(f"{name}_judge", scale, floor=True)
+
     return [
         card.name,
         f"{card.parameters:,}".replace(",", " "),
@@ -134,13 +133,11 @@ def row(card: Card, dataset: str, figures: Figures) -> list[str]:
         cell("ssim"),
         bound("negative_elbo"),
         bound("negative_iwae_50"),
-        cell("fid_judge", floor=True),
-        cell("kid_judge", 1000, floor=True),
-        cell("precision_judge", floor=True),
-        cell("recall_judge", floor=True),
+        *(distance(name) for name in ("fid", "kid", "precision", "recall")),
         cell("class_coverage"),
         shares(figures),
         cell("label_accuracy", floor=True),
+        apart(card),
     ]
 
 
@@ -148,6 +145,14 @@ def shares(figures: Figures) -> str:
     """Smallest and largest share of a class among the samples, in per cent."""
     ends = [figures.get(f"class_share_{end}") for end in ("min", "max")]
     return "–" if None in ends else " to ".join(f"{100 * end.value:.1f}" for end in ends) + " %"
+
+
+def apart(card: Card) -> str:
+    """The largest difference between ONNX and torch, near ties aside."""
+    found = card.metrics.get("onnx_difference")
+    ties = card.metrics.get("onnx_ties", 0)
+    words = "–" if found is None else f"{found:.1e}"
+    return f"{words}, {ties:.0f} ties" if ties else words
 
 
 def duration(seconds: float) -> str:

@@ -124,10 +124,19 @@ class OpenModel:
         """Pictures to latents N×…: the mean, where there is a posterior."""
         return np.asarray(self.model.encode(_batch(_pixels(pictures))).values, np.float32)
 
-    def decode(self, latents: Floats, labels: Sequence[int] | None = None) -> Floats:
-        """Latents N×… to pictures N×H×W×C, float32 in [0, 1]; a conditional model wants classes."""
+    def decode(self, latents: Floats, labels: Sequence[str | int] | None = None) -> Floats:
+        """Latents N×… to pictures N×H×W×C, float32 in [0, 1]; a conditional model wants classes.
+
+        Args:
+            latents: as `encode` gives them.
+            labels: the class of each, by name or position.
+
+        Raises:
+            UnknownName: when there is no such class.
+            ModelError: when the model is not conditional, or there is not one label for each.
+        """
         items = [Item(key=f"array-{index}", name="array") for index in range(len(latents))]
-        label = None if labels is None else class_weights(self.card, (), labels)
+        label = None if labels is None else self._label(labels, len(latents))
         values = np.asarray(latents, np.float32)
         return self._decoded(Batch.latents(items, values, model=self.model.digest, label=label))
 
@@ -150,6 +159,7 @@ class OpenModel:
 
         Raises:
             ModelError: when the stage `sample` would not take these values.
+            UnknownName: when there is no such class.
         """
         _check_sampling(count=count, temperature=temperature, truncation=truncation)
         items = [Item(key=f"sample-{n:06d}", name="sample") for n in range(count)]
@@ -159,9 +169,26 @@ class OpenModel:
             random,
             temperature=temperature,
             truncation=truncation,
-            labels=None if label is None else [self.card.label_index(label)] * count,
+            labels=None if label is None else self._positions([label] * count),
         )
         return self._decoded(batch)
+
+    def _label(self, labels: Sequence[str | int], count: int) -> Floats | None:
+        if len(labels) != count:
+            raise ModelError(
+                "there must be one label for each latent", expected=str(count), got=str(len(labels))
+            )
+        return class_weights(self.card, (), self._positions(labels))
+
+    def _positions(self, labels: Sequence[str | int]) -> list[int]:
+        """The positions of classes given by name or position."""
+        if not self.card.conditional:
+            raise ModelError(
+                f"the model '{self.card.name}' knows no classes to draw",
+                expected="a conditional model, or no label",
+                got=repr(labels[0]) if labels else "no label",
+            )
+        return [self.card.label_index(label) for label in labels]
 
     def _ports(self, given: Mapping[str, float], count: int) -> dict[str, Array]:
         part = self.card.parts.get("network")

@@ -167,4 +167,11 @@ def _export(recipe: Recipe, request: Request, trainer: Trainer) -> None:
         fields=fields(recipe, request, trainer),
         tensors=trainer.tensors(),
     )
-    export(trainer.training, trainer.best, bundle, request.out)
+    try:
+        export(trainer.training, trainer.best, bundle, request.out)
+    except OSError as error:
+        raise OutputError(
+            f"the bundle cannot be written ({error})",
+            where=str(request.out / bundle.name),
+            hint="The training is whole: make room, and --resume exports again",
+        ) from error

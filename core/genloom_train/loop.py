@@ -104,7 +104,7 @@ class Trainer:
             GenloomError: when the loss or the weights are not finite any more.
         """
         if self.watch and not self.finished:
-            self.watch.check(self.validate(next(self.held_out().chunks(PREVIEW))))
+            self.watch.check(self.validate(self.held_out().spread(PREVIEW)))
         report = Report(metrics, progress)
         with ThreadPoolExecutor(1) as pool:
             batches = batches_of(self, pool)
@@ -220,7 +220,7 @@ class Trainer:
         from torchvision.utils import save_image  # type: ignore[import-untyped]
 
         seed_step(self.options.seed, "preview")
-        samples = next(self.held_out().chunks(PREVIEW))
+        samples = self.held_out().spread(PREVIEW)
         batch = Tensors.of(samples, self.fabric.device)
         pictures, row = self.training.preview(self.smooth.eval(), batch)
         folder = self.out / "samples"

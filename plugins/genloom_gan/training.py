@@ -135,7 +135,7 @@ class GanTraining(Training):
     ) -> dict[str, float]:
         """How varied samples are beside as many held-out pictures, and which class they miss."""
         assert isinstance(module, Adversaries)
-        compared = next(samples.chunks(COMPARED))
+        compared = samples.spread(COMPARED)
         if len(compared) < 2:
             return {}
         real = Tensors.of(compared, device)

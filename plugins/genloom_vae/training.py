@@ -129,7 +129,7 @@ class VaeTraining(Training):
 
     def _gap(self, vae: Vae, samples: Samples, device: torch.device) -> float:
         """IWAE bound minus ELBO on the same draws, the mean of the first pictures, in nats."""
-        first = Tensors.of(next(samples.chunks(BOUNDED)), device)
+        first = Tensors.of(samples.spread(BOUNDED), device)
         weights = log_weights(vae, first.image, self.one_hot(first), DRAWS)
         return float((iwae(weights) - weights.mean(1)).mean())
 

@@ -156,3 +156,22 @@ def test_pipelines_with_models_run_over_files(catalog, tmp_path):
     assert (report.done, report.files) == (1, 2)
     with Image.open(tmp_path / "out/a-001.png") as image:
         assert (image.mode, image.size) == ("L", (8, 8))
+
+
+def test_classes_are_named_or_numbered_and_checked(catalog):
+    opened = genloom.open_model("tiny-cvae", catalog=catalog)
+    latents = np.zeros((2, 4), np.float32)
+    names = list(opened.card.labels[:2])
+    assert np.array_equal(opened.decode(latents, names), opened.decode(latents, [0, 1]))
+    for wrong in ([99, 0], [-1, 0], ["no such class", 0]):
+        with pytest.raises(UnknownName, match="class"):
+            opened.decode(latents, wrong)
+    with pytest.raises(ModelError, match=r"one label for each.*expected 2, got 1"):
+        opened.decode(latents, [0])
+
+
+def test_a_model_without_classes_refuses_labels(vae):
+    with pytest.raises(ModelError, match="knows no classes"):
+        vae.sample(2, label=1)
+    with pytest.raises(ModelError, match="knows no classes"):
+        vae.decode(np.zeros((1, 4), np.float32), [0])

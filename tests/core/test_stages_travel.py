@@ -108,6 +108,18 @@ def test_shifting_in_steps_shows_the_way(tiny_bundles, catalog):
     assert [item.name for item in way.items] == ["a-000", "a-001", "a-002"]
 
 
+def test_shifting_a_conditional_model_turns_its_class_as_well(tiny_bundles, catalog):
+    model = open_model(tiny_bundles / "tiny-cvae", catalog=catalog).model
+    start = Batch.latents(
+        [Item(key="a", name="a")], np.zeros((1, 4), np.float32), model=model.digest,
+        label=np.eye(3, dtype=np.float32)[:1],
+    )  # fmt: skip
+    towards = model.card.label_index("bag")
+    way = Shift(model="c", towards="bag", steps=3)(start, FakeRun({"c": model}))
+    assert way.label[:, towards].tolist() == [0, 0.5, 1]
+    assert way.label[:, 0].tolist() == [1, 0.5, 0]
+
+
 def test_shifting_a_model_without_means_is_refused_before_anything_runs(catalog, tmp_path):
     text = "genloom: 1\nstages:\n  - sample: {model: tiny-vae}\n  - shift: {towards: bag}\n"
     with pytest.raises(InvalidFile, match="keeps no means of classes"):

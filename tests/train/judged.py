@@ -103,7 +103,7 @@ def write_judge(onnx_bytes, folder, labels=LABELS):
     ).write(folder)
 
 
-def write_linear_gaussian(onnx_bytes, folder, sigma, family="tiny-vae"):
+def write_linear_gaussian(onnx_bytes, folder, sigma, family="tiny-vae", kind="gaussian"):
     """x = A z + σ ε with the exact posterior of z: the ELBO and IWAE are log p(x) itself."""
     precision = 1 + 16 / sigma**2
     encoder = part(
@@ -142,7 +142,7 @@ def write_linear_gaussian(onnx_bytes, folder, sigma, family="tiny-vae"):
         channels=1,
         size=SizeRule(fixed=(8, 8)),
         latent=(4,),
-        likelihood=Likelihood(kind="gaussian", sigma=sigma),
+        likelihood=Likelihood(kind=kind, sigma=sigma),
         labels=LABELS,
         parts={"encoder": encoder, "decoder": decoder},
     ).write(folder)

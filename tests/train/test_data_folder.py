@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from genloom.errors import GenloomError
-from genloom_train.data import Opening
+from genloom_train.data import Opening, Samples
 from genloom_train.data.checks import check_dataset
 from genloom_train.data.folder import Folder
 
@@ -37,7 +37,7 @@ def test_a_folder_is_read_with_sub_folders_and_without_broken_files(photographs)
     assert len(source.notes) == 2
     assert any("broken.jpg" in note for note in source.notes)
     assert any("small.png" in note for note in source.notes)
-    assert source.held_out().image.shape == (1, 3, 16, 16)
+    assert source.held_out().image.shape[1:] == (3, 16, 16)
     assert source.held_out(larger=True).image.shape[2] in (40, 48)
     batch = source.batch(3, 7, seed=0)
     assert batch.image.shape == (7, 3, 16, 16) and batch.image.flags.c_contiguous
@@ -65,6 +65,23 @@ def test_held_out_pictures_are_in_no_batch(tmp_path):
         seen |= {round(float(p.mean()), 3) for p in source.batch(step, 4, seed=0).image}
     assert len(held_out) == 2 and len(seen) == 4
     assert not held_out & seen
+
+
+def test_held_out_crops_lie_all_over_the_held_out_pictures(tmp_path, monkeypatch):
+    for number in range(2):
+        write_picture(tmp_path / f"{number}.png", 32, 48)
+    source = Folder(crop=16).open(Opening(root=tmp_path))
+    crops = source.held_out().image
+    assert len(crops) == 5 * 9 and len(np.unique(crops, axis=0)) == 45
+    monkeypatch.setattr("genloom_train.data.crops.HELD_OUT_CROPS", 10)
+    fewer = source.held_out().image
+    assert len(fewer) == 10 and np.array_equal(fewer[1], crops[4])
+
+
+def test_samples_are_spread_over_those_that_are_sorted():
+    samples = Samples(np.zeros((100, 1, 2, 2), np.float32), np.arange(100) // 10)
+    assert samples.spread(10).label.tolist() == list(range(10))
+    assert samples.spread(100) is samples
 
 
 def test_colours_are_in_rgb_order_and_grey_is_an_option(tmp_path):
@@ -126,7 +143,7 @@ def test_sub_folders_are_labels(how, labelled):
     source = check_dataset(Folder(labels="folders", held_out=0.2, **how), Opening(root=labelled))
     assert (source.labels, source.count) == (("cat", "dog"), 16)
     held_out = source.held_out()
-    assert sorted(held_out.label) == [0, 0, 1, 1]
+    assert set(held_out.label) == {0, 1}
     for samples in (source.batch(3, 9, 0), held_out):
         light = samples.image.mean(axis=(1, 2, 3)) > 0.5
         assert np.array_equal(samples.label, light)

@@ -106,15 +106,26 @@ def test_reconstruction_needs_no_judge(place):
     assert "judge" not in found and "psnr" in found["figures"]
 
 
-def test_without_a_judge_samples_cannot_be_measured(place):
+def test_without_a_judge_distances_are_in_the_features_of_a_random_network(place):
     shutil.rmtree("models/tiny-judge")
-    with pytest.raises(GenloomError, match=r"no judge knows this data.*boot, shirt, bag.*--judge"):
-        call("linear")
+    found = figures("linear", "--draws", 8)
+    names = ["psnr", "ssim", "negative_elbo", "reconstruction", "kl", "negative_iwae_8"]
+    names += ["fid_random", "kid_random", "precision_random", "recall_random"]
+    assert list(found["figures"]) == names
+    assert "no judge knows this data" in found["notes"][0] and "random network" in found["notes"][1]
+    assert any("says little" in note for note in found["notes"])
+    assert found["figures"] == figures("linear", "--draws", 8)["figures"]
+
+
+def test_random_features_tell_other_pictures_from_real_ones(place):
+    found = figures("linear", "--only", "samples", "--features", "random")["figures"]
+    assert found["fid_random"]["value"] > 2 * found["fid_random"]["floor"]
+    assert "confident" in found  # a judge that is at hand looks at the classes all the same
 
 
 def test_data_without_labels_has_no_judge_unless_one_is_named(place):
-    with pytest.raises(GenloomError, match="no judge knows this data"):
-        call("linear", "--set", "labelled=false")
+    found = figures("linear", "--set", "labelled=false")
+    assert "judge" not in found and "fid_random" in found["figures"]
     found = figures("linear", "--set", "labelled=false", "--judge", "tiny-judge")
     assert found["judge"]["accuracy"] is None
     assert "fid_judge" in found["figures"]
@@ -123,8 +134,7 @@ def test_data_without_labels_has_no_judge_unless_one_is_named(place):
 def test_a_judge_of_other_classes_is_not_taken_but_may_be_named(place, onnx_bytes):
     shutil.rmtree("models/tiny-judge")
     judged.write_judge(onnx_bytes, Path("models/other"), ("one", "two", "three"))
-    with pytest.raises(GenloomError, match="no judge knows"):
-        call("tiny-cvae", "--only", "samples")
+    assert "judge" not in figures("tiny-cvae", "--only", "samples")
     found = figures("tiny-cvae", "--only", "samples", "--judge", "other")
     assert "label_accuracy" not in found["figures"]
     assert "does not know the model's classes" in found["notes"][0]
@@ -156,6 +166,11 @@ def test_unknown_names_are_errors_with_the_nearest_right_one(place):
 def test_too_few_pictures_are_an_error(place):
     with pytest.raises(GenloomError, match="too few held-out pictures"):
         call("linear", "--only", "samples", "--count", 10)
+    found = figures("linear", "--count", 10, "--draws", 2)
+    assert "psnr" in found["figures"] and "fid_judge" not in found["figures"]
+    assert "samples are not measured" in found["notes"][0]
+    with pytest.raises(GenloomError, match=r"too few held-out pictures.*expected 2 or more, got 1"):
+        call("linear", "--set", "size=1")
 
 
 def test_figures_are_written_as_json_and_as_a_table(place):

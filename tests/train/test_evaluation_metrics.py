@@ -125,8 +125,8 @@ def test_psnr_is_averaged_over_pictures():
     assert similarity(pixels, target)["psnr"] == pytest.approx(30, abs=1e-4)
 
 
-def linear_gaussian(onnx_bytes, folder, sigma, catalog):
-    judged.write_linear_gaussian(onnx_bytes, folder, sigma)
+def linear_gaussian(onnx_bytes, folder, sigma, catalog, kind="gaussian"):
+    judged.write_linear_gaussian(onnx_bytes, folder, sigma, kind=kind)
     return Subject(genloom.open_model(folder, provider="cpu", catalog=catalog))
 
 
@@ -164,6 +164,15 @@ def test_more_draws_tighten_the_bound_and_none_passes_the_truth(onnx_bytes, tmp_
     subject.encode = encode
     exact = bounds(subject, Real(pixels), 5, 0)[3].value
     assert loose[1] > loose[5] > loose[100] > exact - 0.05
+
+
+def test_no_model_with_a_logistic_likelihood_passes_the_floor(onnx_bytes, tmp_path, catalog):
+    subject = linear_gaussian(onnx_bytes, tmp_path / "linear", 0.3, catalog, kind="logistic")
+    pixels = np.array([0, 1, 128 / 255], np.float32).repeat(64).reshape(3, 8, 8, 1)
+    floor = bounds(subject, Real(pixels), 1, 0)[0].floor
+    best = np.stack([np.full((8, 8, 1), v, np.float32) for v in (-9, 9, 128 / 255)])
+    assert floor == pytest.approx(-subject.log_likelihood(pixels, best).mean(), rel=1e-6)
+    assert floor < -subject.log_likelihood(pixels, pixels).mean() - 10
 
 
 def test_bounds_do_not_depend_on_how_many_pictures_go_together(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -101,7 +101,8 @@ class Traverse(Stage):
 class Shift(Stage):
     """Add an attribute: the mean latent of one class minus that of another, times `amount`.
 
-    The arithmetic of Larsen et al. 2016 (section 4.2) on means that the bundle keeps.
+    The arithmetic of Larsen et al. 2016 (section 4.2) on means that the bundle keeps. The class
+    that a conditional model is told turns by as much into `towards`.
 
     Args:
         towards: the class to move to, by name or number.
@@ -136,7 +137,8 @@ class Shift(Stage):
         """`steps` latents for each."""
         model = run.model(str(self.model))
         direction = self._direction(model.card, np.asarray(model.tensors[CLASS_MEANS], np.float32))
-        return join([self._shift(one, direction) for one in batch])
+        towards = model.card.label_index(self.towards)
+        return join([self._shift(one, direction, towards) for one in batch])
 
     def _direction(self, card: Card, means: Floats) -> Floats:
         towards = means[card.label_index(self.towards)]
@@ -144,10 +146,16 @@ class Shift(Stage):
             return np.asarray(towards - means.mean(axis=0), np.float32)
         return np.asarray(towards - means[card.label_index(self.away_from)], np.float32)
 
-    def _shift(self, one: Batch, direction: Floats) -> Batch:
+    def _shift(self, one: Batch, direction: Floats, towards: int) -> Batch:
         (item,) = one.items
-        if self.steps == 1:
-            return derived(one, [item], one.values + np.float32(self.amount) * direction)
         amounts = np.linspace(0, self.amount, self.steps, dtype=np.float32)
+        amounts = amounts if self.steps > 1 else np.array([self.amount], np.float32)
         values = one.values + amounts.reshape(-1, *[1] * direction.ndim) * direction
-        return derived(one, [item.child(k) for k in range(self.steps)], values)
+        children = [item.child(k) for k in range(self.steps)] if self.steps > 1 else [item]
+        moved = derived(one, children, values)
+        if one.label is None:
+            return moved
+        asked = np.zeros_like(one.label)
+        asked[:, towards] = 1
+        shares = np.clip(amounts, 0, 1)[:, None]
+        return replace(moved, label=(1 - shares) * one.label + shares * asked)

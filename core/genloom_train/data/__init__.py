@@ -41,6 +41,13 @@ class Samples:
             part = slice(start, start + size)
             yield Samples(self.image[part], None if self.label is None else self.label[part])
 
+    def spread(self, most: int) -> Samples:
+        """At most so many of them, evenly spread: of every class, if they are sorted by class."""
+        if len(self) <= most:
+            return self
+        chosen = np.arange(most) * len(self) // most
+        return Samples(self.image[chosen], None if self.label is None else self.label[chosen])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:

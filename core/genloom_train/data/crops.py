@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from genloom_train.data import Samples, Source, generator
 HELD_OUT_SIZE = 192
 """Height and width of the largest validation crop, for families that take any size."""
 HELD_OUT_MOST = 32
-"""Validation pictures at most."""
+"""Validation pictures at most, for families that take any size."""
+HELD_OUT_CROPS = 2000
+"""Validation crops at most, for families of one size."""
 
 
 class PhotographCrops(Source):
@@ -70,13 +73,35 @@ class PhotographCrops(Source):
         return (crop[:, ::-1] if random.integers(2) else crop), which
 
     def held_out(self, larger: bool = False) -> Samples:
-        """The middle of each held-out picture, all of one size."""
+        """Crops of the training's size, all over the held-out pictures.
+
+        `larger`: the middle of each of a few, all of one size, which may be larger.
+        """
+        if not larger:
+            return self._held_out_crops()
         pictures = self._held_out[:HELD_OUT_MOST]
         shortest = min(min(picture.shape[:2]) for picture in pictures)
-        size = min(HELD_OUT_SIZE, shortest - shortest % 8 or shortest) if larger else self.shape[1]
+        size = min(HELD_OUT_SIZE, shortest - shortest % 8 or shortest)
+        which = range(len(pictures))
+        return self._samples([_middle(picture, size) for picture in pictures], which)
+
+    def _held_out_crops(self) -> Samples:
+        size = self.shape[1]
+        places = [
+            (number, top, left)
+            for number, picture in enumerate(self._held_out)
+            for top, left in _everywhere(picture, size)
+        ]
+        most = min(len(places), HELD_OUT_CROPS)
+        chosen = [places[index * len(places) // most] for index in range(most)]
+        crops = [self._held_out[n][top : top + size, left : left + size] for n, top, left in chosen]
+        return self._samples(crops, [number for number, _, _ in chosen])
+
+    def _samples(self, crops: Sequence[Array], which: Sequence[int]) -> Samples:
         label = self._held_out_label
-        label = None if label is None else label[:HELD_OUT_MOST].astype(np.int64)
-        return Samples(as_images([_middle(picture, size) for picture in pictures]), label)
+        return Samples(
+            as_images(crops), None if label is None else label[list(which)].astype(np.int64)
+        )
 
 
 def _weights(pictures: Sequence[Array]) -> Floats:
@@ -91,6 +116,15 @@ def _weights(pictures: Sequence[Array]) -> Floats:
 def _middle(picture: Array, size: int) -> Array:
     top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
     return picture[top : top + size, left : left + size]
+
+
+def _everywhere(picture: Array, size: int) -> Iterator[tuple[int, int]]:
+    """Top and left of crops a quarter of their size apart; of the middle one, if there is one."""
+    step = max(1, size // 4)
+    tops, lefts = (
+        range((side - size) % step // 2, side - size + 1, step) for side in picture.shape[:2]
+    )
+    return itertools.product(tops, lefts)
 
 
 def as_images(crops: Sequence[Array]) -> Floats:

@@ -7,19 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from genloom.likelihood import Doubles
+from genloom.likelihood import LEVEL, Doubles
 from genloom.types import Batch, Floats
 from genloom_train.data import generator
 from genloom_train.evaluation.figures import Figure
 from genloom_train.evaluation.real import Real
 from genloom_train.evaluation.subject import CHUNK, Subject
 
+BEYOND = 1e3
+"""A decoded value at which black or white is certain."""
+
 
 def bounds(subject: Subject, real: Real, draws: int, seed: int) -> list[Figure]:
     """Negative ELBO, its two terms and the negative IWAE bound in nats, means over pictures.
 
-    Beside the first two and the last stands −log p of a picture whose decoder gives the picture
-    itself: no model with this likelihood can be lower.
+    Beside the first two and the last stands −log p of a picture whose decoder gives just that
+    picture: no model with this likelihood can be lower.
 
     Args:
         subject: the model.
@@ -42,13 +45,25 @@ def bounds(subject: Subject, real: Real, draws: int, seed: int) -> list[Figure]:
         )
         parts.append(_terms(subject, part.pixels, posterior, noise.astype(np.float32)))
     cost, divergence, tighter = np.concatenate(parts, axis=1).mean(axis=1)
-    floor = float(-subject.log_likelihood(real.pixels, real.pixels).mean())
+    floor = float(-subject.log_likelihood(real.pixels, _ideal(subject, real.pixels)).mean())
     return [
         Figure("negative_elbo", float(cost + divergence), floor),
         Figure("reconstruction", float(cost), floor),
         Figure("kl", float(divergence)),
         Figure(f"negative_iwae_{draws}", float(tighter), floor),
     ]
+
+
+def _ideal(subject: Subject, pixels: Floats) -> Floats:
+    """What a decoder should give for pictures: themselves.
+
+    Only the logistic likelihood is surest of black and white when the decoder goes far beyond them.
+    """
+    likelihood = subject.card.likelihood
+    if likelihood is None or likelihood.kind != "logistic":
+        return pixels
+    far = np.where(pixels < LEVEL / 2, -BEYOND, np.where(pixels > 1 - LEVEL / 2, BEYOND, pixels))
+    return far.astype(np.float32)
 
 
 def _terms(subject: Subject, pixels: Floats, posterior: Batch, noise: Floats) -> Doubles:

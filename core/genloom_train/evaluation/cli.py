@@ -45,8 +45,9 @@ def _shared(command: F) -> F:
 @click.option("--only", multiple=True,
               type=click.Choice(["reconstruction", "likelihood", "samples"]),
               help="Measure only this; may be repeated.")  # fmt: skip
-@click.option("--features", type=click.Choice(["judge", "inception"]), default="judge",
-              show_default=True, help="What distances are measured in.")  # fmt: skip
+@click.option("--features", type=click.Choice(["judge", "inception", "random"]), default="judge",
+              show_default=True, help="What distances are measured in; random, where no judge "
+              "knows the data.")  # fmt: skip
 @click.option("--draws", type=click.IntRange(1, 5000), default=50, show_default=True,
               help="k of the importance-weighted bound.")  # fmt: skip
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="Write the figures as JSON.")

@@ -37,16 +37,21 @@ def distances(features: Floats, reference: Floats, seed: int) -> dict[str, float
     """
     least = min(len(features), len(reference))
     if least < LEAST:
-        raise GenloomError(
-            "there are too few held-out pictures to measure a distance",
-            expected=f"{2 * LEAST} or more, of which one half is compared with the other",
-            got=str(2 * least),
-        )
+        raise too_few(2 * least)
     one, two = (torch.from_numpy(array).double() for array in (features, reference))
     fid = _fid(one, two)
     kid = _kid(one, two, seed)
     precision, recall = _precision_recall(one, two)
     return {"fid": fid, "kid": kid, "precision": precision, "recall": recall}
+
+
+def too_few(count: int) -> GenloomError:
+    """What is wrong with so few held-out pictures."""
+    return GenloomError(
+        "there are too few held-out pictures to measure a distance",
+        expected=f"{2 * LEAST} or more, of which one half is compared with the other",
+        got=str(count),
+    )
 
 
 def _fid(features: Tensor, reference: Tensor) -> float:

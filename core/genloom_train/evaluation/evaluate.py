@@ -15,10 +15,11 @@ from genloom.errors import ModelError
 from genloom.types import Array, Floats
 from genloom_train.data import Source
 from genloom_train.evaluation.bounds import bounds
-from genloom_train.evaluation.distances import distances
+from genloom_train.evaluation.distances import LEAST, distances, too_few
 from genloom_train.evaluation.figures import Figure, Figures, in_words, rounded
 from genloom_train.evaluation.inception import inception_features, open_inception
 from genloom_train.evaluation.judge import Judge, Seen, open_judge
+from genloom_train.evaluation.random_features import random_features
 from genloom_train.evaluation.real import Real, held_out, open_source
 from genloom_train.evaluation.similarity import reconstruction
 from genloom_train.evaluation.subject import Subject
@@ -43,7 +44,8 @@ class Request:
         model: name or path of a bundle.
         dataset: name of a data set; `options` are its own, as `option=value`, `data` its folder.
         judge: name or path of a classifier; the one that knows the data unless named.
-        features: what distances are measured in.
+        features: what distances are measured in; those of a random network where no judge knows
+            the data.
         only: which of `PARTS`; all that the model can do unless said.
         count: held-out pictures used at most.
         seed: of the choice of pictures and of every draw.
@@ -56,7 +58,7 @@ class Request:
     options: tuple[str, ...] = ()
     data: Path | None = None
     judge: str | None = None
-    features: Literal["judge", "inception"] = "judge"
+    features: Literal["judge", "inception", "random"] = "judge"
     only: tuple[str, ...] = ()
     count: int | None = None
     seed: int = 0
@@ -104,6 +106,7 @@ class _Evaluation:
     ) -> None:
         self.request, self.subject, self.source = request, subject, source
         self.catalog, self.say = catalog, say
+        self.features = request.features
         self.notes: list[str] = []
         self.about: dict[str, Any] = {}
         self.classes: dict[str, dict[str, float]] = {}
@@ -111,10 +114,11 @@ class _Evaluation:
     def run(self, parts: Sequence[str]) -> Figures:
         """Measure, part by part."""
         request, subject = self.request, self.subject
+        given = held_out(self.source, request.seed, request.count)
+        parts = self._possible(parts, len(given))
         # The judge is opened before anything long is done, in case there is none.
         judge = self._judge() if "samples" in parts else None
         inception = open_inception() if self._inception and "samples" in parts else None
-        given = held_out(self.source, request.seed, request.count)
         real = subject.fit(given)
         self._describe(given, real)
         figures: list[Figure] = []
@@ -133,20 +137,37 @@ class _Evaluation:
             notes=tuple(self.notes),
         )
 
+    def _possible(self, parts: Sequence[str], count: int) -> tuple[str, ...]:
+        """The parts that so many pictures allow.
+
+        Raises:
+            GenloomError: when there are too few for what was asked for.
+        """
+        if "samples" not in parts or count >= 2 * LEAST:
+            return tuple(parts)
+        rest = tuple(part for part in parts if part != "samples")
+        if self.request.only or not rest:
+            raise too_few(count)
+        self.notes.append(f"samples are not measured: {too_few(count)}")
+        return rest
+
     @property
     def _inception(self) -> bool:
-        return self.request.features == "inception"
+        return self.features == "inception"
 
     def _judge(self) -> Judge | None:
-        """The judge; with other features there need not be one, unless it is named."""
+        """The judge; without one, unless it is named, distances are measured in other features."""
         request = self.request
         try:
             return open_judge(request.judge, self.source, self.catalog, request.threads)
         except genloom.GenloomError as error:
-            if not self._inception or request.judge is not None:
+            if request.judge is not None:
                 raise
             self.notes.append(f"classes are not looked at: {error}")
-            return None
+        if self.features == "judge":
+            self.features = "random"
+            self.notes.append("distances are in the features of a random network")
+        return None
 
     def _describe(self, given: Real, real: Real) -> None:
         subject, request = self.subject, self.request
@@ -174,10 +195,12 @@ class _Evaluation:
         if inception is not None:
             self.say("looking at them with the Inception network")
             figures += self._distances([inception_features(inception, one) for one in sets])
+        if self.features == "random":
+            figures += self._distances([random_features(one) for one in sets])
         if judge is not None:
             self.say(f"looking at them with '{judge.card.name}'")
             seen = [judge.look(one) for one in sets]
-            if inception is None:
+            if self.features == "judge":
                 figures += self._distances([one.features for one in seen])
             figures += self._verdicts(judge, seen, other, asked)
         return figures
@@ -185,7 +208,12 @@ class _Evaluation:
     def _distances(self, features: Sequence[Floats]) -> list[Figure]:
         """Distances of the samples to one half of the real pictures, beside the other half's."""
         drawn, other, reference = features
-        name, seed = self.request.features, self.request.seed
+        name, seed = self.features, self.request.seed
+        if len(other) <= other.shape[1]:
+            self.notes.append(
+                f"FID of {len(other)} pictures in {other.shape[1]} dimensions says little: "
+                f"more pictures than dimensions are needed"
+            )
         found, floor = (distances(one, reference, seed) for one in (drawn, other))
         return [Figure(f"{key}_{name}", found[key], floor[key]) for key in found]
 

@@ -42,8 +42,19 @@ class Real:
 
 
 def held_out(source: Source, seed: int, count: int | None) -> Real:
-    """`count` held-out pictures in random order, all of them unless said."""
+    """`count` held-out pictures in random order, all of them unless said.
+
+    Raises:
+        GenloomError: when there are fewer than two, so that none can stand beside another.
+    """
     samples = source.held_out()
+    if len(samples) < 2:
+        raise GenloomError(
+            "there are too few held-out pictures to measure anything on",
+            expected="2 or more",
+            got=f"{len(samples)} ({source.description})",
+            hint="Add pictures, or hold more of them out: --set held_out=0.2",
+        )
     order = generator("held out", seed).permutation(len(samples))[:count]
     pixels = samples.image[order].transpose(0, 2, 3, 1)
     label = None if samples.label is None else samples.label[order]
