@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from genloom.errors import GenloomError, MissingRequirement
-from genloom_train import checkpoint
+from genloom_train import checkpoint, randomness
 from genloom_train.loop import Interrupted
 from genloom_train.options import TrainOptions
 from genloom_train.testing import equal, run, train, train_in_two, trainer
@@ -224,3 +224,16 @@ def test_compiling_without_a_compiler_is_an_error_that_says_so(tmp_path, monkeyp
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(MissingRequirement, match=r"C\+\+ compiler.*train\.compile=false"):
         trainer(families.Blur(None, SHAPE), tmp_path, options(compile=True))
+
+
+@pytest.mark.parametrize("devices", [False, True])
+def test_a_step_draws_the_same_numbers_with_and_without_other_devices(devices, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: devices)
+    seeds = randomness._seed.__wrapped__()
+    assert (seeds == torch.manual_seed) == devices
+    monkeypatch.setattr(randomness, "_seed", lambda: torch.manual_seed)
+    randomness.seed_step(3, 7)
+    expected = torch.rand(4)
+    monkeypatch.setattr(randomness, "_seed", lambda: seeds)
+    randomness.seed_step(3, 7)
+    assert torch.equal(torch.rand(4), expected)
