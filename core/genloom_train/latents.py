@@ -17,7 +17,7 @@ CLASS_MEANS = "class_means"
 
 BATCH = 500
 MOST = 20_000
-"""Pictures that are encoded at most."""
+"""Pictures that are encoded at most; so many of a source without an end."""
 
 
 def latents_of(
@@ -26,8 +26,9 @@ def latents_of(
     """Latents N×… of the first pass over the training data, and their labels, (N,)."""
     latents: list[Floats] = []
     labels: list[Array] = []
-    size = min(BATCH, source.count)
-    for step in range(max(1, min(source.count, MOST) // size)):
+    count = MOST if source.endless else min(source.count, MOST)
+    size = min(BATCH, count)
+    for step in range(max(1, count // size)):
         samples = source.batch(step, size, 0)
         latents.append(encode(Tensors.of(samples, device).image).float().cpu().numpy())
         if samples.label is not None:

@@ -53,7 +53,8 @@ def test_a_recipe_becomes_a_bundle_whose_card_says_how(recipe, tmp_path):
     assert "dead-leaves" in origin.data and "torch" in origin.versions
     assert str(tmp_path) not in (tmp_path / "run" / "tiny" / "model.yaml").read_text()
     names = {"negative_elbo", "reconstruction", "kl", "negative_iwae_50"}
-    assert set(card.metrics) == {f"dead-leaves/{name}" for name in names}
+    measured = {f"dead-leaves/{name}" for name in names}
+    assert set(card.metrics) == {*measured, "onnx_difference"}
 
 
 def test_several_models_share_a_folder_and_each_keeps_its_training_beside_it(recipe, tmp_path):
@@ -217,6 +218,19 @@ def test_a_disk_that_fills_while_metrics_are_written_is_said(recipe, tmp_path, m
     monkeypatch.setattr("genloom_train.metrics.Metrics.write", full)
     with pytest.raises(OutputError, match=r"No space left.*--resume"):
         call(recipe, "-o", tmp_path / "run")
+
+
+def test_a_disk_that_fills_at_the_export_is_said_and_the_training_is_kept(
+    recipe, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("genloom_train.hall.export", full)
+        with pytest.raises(OutputError, match=r"bundle cannot be written.*No space.*--resume"):
+            call(recipe, "-o", tmp_path / "run")
+    assert call(recipe, "-o", tmp_path / "run", "--resume").exit_code == 0
 
 
 def test_what_was_skipped_is_written_down_and_the_first_of_it_shown(recipe, tmp_path):

@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from genloom.errors import GenloomError
 from genloom_train.data import Opening, Samples
 from genloom_train.data.checks import check_dataset
 from genloom_train.data.folder import Folder
+from genloom_train.latents import latents_of
 
 
 def write_picture(path, height, width, value=None):
@@ -76,6 +78,16 @@ def test_held_out_crops_lie_all_over_the_held_out_pictures(tmp_path, monkeypatch
     monkeypatch.setattr("genloom_train.data.crops.HELD_OUT_CROPS", 10)
     fewer = source.held_out().image
     assert len(fewer) == 10 and np.array_equal(fewer[1], crops[4])
+
+
+def test_statistics_of_crops_are_of_many_and_of_whole_pictures_of_each_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("genloom_train.latents.MOST", 1000)
+    for number in range(4):
+        write_picture(tmp_path / f"{number}.png", 32, 48)
+    for options, count in ((Folder(crop=16), 1000), (Folder(size=16), 3)):
+        source = options.open(Opening(root=tmp_path))
+        latents, _ = latents_of(lambda image: image.flatten(1), source, torch.device("cpu"))
+        assert len(latents) == count
 
 
 def test_samples_are_spread_over_those_that_are_sorted():

@@ -186,6 +186,12 @@ def test_bounds_do_not_depend_on_how_many_pictures_go_together(
     assert [f.value for f in together] == pytest.approx([f.value for f in apart], rel=1e-6)
 
 
+def test_what_was_done_to_pictures_is_said_and_nothing_is_when_nothing_was():
+    given, fitted = (Real(np.zeros((2, *shape), np.float32)) for shape in ((8, 8, 3), (28, 28, 1)))
+    assert fitted.change_from(given) == ["pictures were brought from 8×8×3 to the model's 28×28×1"]
+    assert given.change_from(given) == []
+
+
 def seen(*probabilities):
     return Seen(np.zeros((len(probabilities), 1), np.float32), np.array(probabilities, np.float64))
 

@@ -70,6 +70,7 @@ class Source(ABC):
     Attributes:
         shape: channels, height and width of one training sample.
         count: pictures in one epoch.
+        endless: whether every batch is drawn anew, as crops are: an epoch is no pass over the data.
         labels: names of the classes.
         description: the data in words, for the card.
         notes: what was skipped, and why.
@@ -77,6 +78,7 @@ class Source(ABC):
 
     shape: tuple[int, int, int]
     count: int
+    endless: bool = False
     labels: tuple[str, ...] = ()
     description: str = ""
     notes: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ class PhotographCrops(Source):
     huge ones do not rule), and with chance `synthetic_share` from `synthetic` instead.
     """
 
+    endless = True
+
     def __init__(
         self,
         pictures: Sequence[Array],

@@ -179,9 +179,7 @@ class _Evaluation:
             "pictures": len(real),
             "seed": request.seed,
         }
-        if given.pixels.shape[1:] != real.pixels.shape[1:]:
-            before, after = ("×".join(map(str, r.pixels.shape[1:])) for r in (given, real))
-            self.notes.append(f"pictures were brought from {before} to the model's {after}")
+        self.notes += real.change_from(given)
 
     def _samples(self, real: Real, judge: Judge | None, inception: Any) -> list[Figure]:
         subject, request = self.subject, self.request

@@ -98,7 +98,9 @@ def panels(request: MapRequest, catalog: Catalog, say: Say = lambda text: None) 
     made = []
     for subject in subjects:
         say(f"encoding {len(real)} pictures with '{subject.card.name}'")
-        made.append(_panel(subject, subject.fit(real), judge, method, request, notes))
+        fitted = subject.fit(real)
+        said = (*notes, *fitted.change_from(real))
+        made.append(_panel(subject, fitted, judge, method, request, said))
     return made
 
 

@@ -35,6 +35,15 @@ class Real:
         label = None if self.label is None else self.label[part]
         return Real(self.pixels[part], label, self.labels)
 
+    def change_from(self, given: Real) -> list[str]:
+        """What was done to the pictures given to fit a model, in words; empty for nothing."""
+        before, after = ("×".join(map(str, real.pixels.shape[1:])) for real in (given, self))
+        return (
+            []
+            if before == after
+            else [f"pictures were brought from {before} to the model's {after}"]
+        )
+
     def halves(self) -> tuple[Real, Real]:
         """Two parts of one size without a picture in common."""
         half = len(self) // 2
