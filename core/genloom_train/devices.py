@@ -1,8 +1,9 @@
 """Where a training runs: the device, and what the processes of several devices do together.
 
 Fabric's DDP joins the processes. A family is given its bare module, so gradients are averaged in
-`Trainer.update` rather than by a wrapper; averaged too is what no optimiser moves: running
-statistics, the codebook of a VQ-VAE. So all processes hold the same weights after every step.
+`Trainer.update` rather than by a wrapper; averaged too is what no optimiser moves, as running
+statistics. So all processes hold the same weights after every step. What an average would spoil,
+as the codebook of a VQ-VAE, a family works out of the whole batch, see `Peers.gather`.
 """
 
 from __future__ import annotations
@@ -144,6 +145,15 @@ class Peers:
             parts = torch.split(flat, [member.numel() for member in members])
             for member, part in zip(members, parts, strict=True):
                 member.copy_(part.view_as(member))
+
+    @torch.no_grad()
+    def gather(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes, each with as many, in the order of their ranks."""
+        if self.count == 1:
+            return tensor
+        parts = [torch.empty_like(tensor).contiguous() for _ in range(self.count)]
+        torch.distributed.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
 
     def any(self, flag: bool) -> bool:
         """Whether any process says so."""

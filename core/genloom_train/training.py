@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from genloom.card import Port
 from genloom.types import Array
 from genloom_train.data import Samples, Source
+from genloom_train.devices import Peers
 from genloom_train.options import TrainOptions
 
 Shape = tuple[int, int, int]
@@ -67,10 +68,17 @@ class Graph:
 
 
 class Turn(Protocol):
-    """What a training step is given besides module and batch."""
+    """What a training step is given besides module and batch.
+
+    Attributes:
+        step: steps done, of `steps`.
+        peers: the processes that train together, each on its part of the batch; for what a step
+            works out of the whole batch other than gradients.
+    """
 
     step: int
     steps: int
+    peers: Peers
 
     def update(self, name: str, loss: Tensor) -> None:
         """One update of the optimiser `name`: zero gradients, back-propagate, clip, step."""

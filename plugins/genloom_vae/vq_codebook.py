@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genloom_train.devices import Peers
+
 NEAR = 1e-5
 """Distances that differ by less than this share of the largest are equal but for rounding."""
 
@@ -14,8 +16,8 @@ class Codebook(nn.Module):
     """Entries that follow the encoder (van den Oord et al. 2017, appendix A.1).
 
     There are no parameters: an entry is a running sum over a running count, both buffers, so that
-    a checkpoint holds them and processes can average them. A new codebook is empty; the first call
-    of `follow` fills it with outputs of the encoder.
+    a checkpoint holds them. Several processes keep one codebook, that of the whole batch. A new
+    one is empty; the first call of `follow` fills it with outputs of the encoder.
 
     Args:
         codes: entries.
@@ -47,7 +49,7 @@ class Codebook(nn.Module):
         return look_up(self.entries, codes, size)
 
     @torch.no_grad()
-    def follow(self, latent: Tensor, codes: Tensor) -> None:
+    def follow(self, latent: Tensor, codes: Tensor, peers: Peers | None = None) -> None:
         """Move entries towards the outputs of the encoder that chose them.
 
         Those that nothing chooses any more are put on outputs drawn by torch's generator, the
@@ -57,8 +59,11 @@ class Codebook(nn.Module):
         Args:
             latent: N×embedding×h×w.
             codes: what `nearest` made of it.
+            peers: processes that each have a part of the batch; all of them follow the whole.
         """
         points, chosen = _points(latent), codes.flatten()
+        if peers is not None:
+            points, chosen = peers.gather(points), peers.gather(chosen)
         error = (points - self.entries[chosen]).square().sum(1)
         used = torch.bincount(chosen, minlength=len(self.counts)).to(points.dtype)
         total = torch.zeros_like(self.sums).index_add_(0, chosen, points)
@@ -70,6 +75,7 @@ class Codebook(nn.Module):
             # Twice what is dead: a new entry has the time in which a count halves to be chosen.
             self.counts[dead] = even * (2 * self.restart or 1.0)
             drawn = torch.multinomial(error + 1e-12, len(dead), len(dead) > len(points))
+            drawn = drawn if peers is None else peers.from_first(drawn)
             self.sums[dead] = self.counts[dead, None] * points[drawn]
 
 

@@ -66,7 +66,7 @@ class VqVaeTraining(Training):
         model = _model(module)
         losses, latent, codes = self._autoencoder(model, batch.image)
         turn.update("main", losses["loss"])
-        model.codebook.follow(latent, codes)
+        model.codebook.follow(latent, codes, turn.peers)
         prior = model.prior.cost(codes).mean()
         turn.update("prior", prior)
         return {**losses, "prior": prior.detach()}

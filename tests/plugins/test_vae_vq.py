@@ -181,7 +181,7 @@ def test_a_step_moves_the_codebook_and_both_networks():
     optimisers = training.optimisers(module, TrainOptions(steps=1))
 
     class Turn:
-        step, steps = 0, 1
+        step, steps, peers = 0, 1, None
 
         def update(self, name, loss):
             optimisers[name].zero_grad()

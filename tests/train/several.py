@@ -45,6 +45,36 @@ def trainings():
     }
 
 
+def shipped():
+    """Tiny networks of families that ship, each with its options."""
+    from genloom_ae import Ae, AeConfig
+    from genloom_gan import Gan, GanConfig
+    from genloom_train.options import TrainOptions
+    from genloom_vae import VqVae, VqVaeConfig
+
+    options = TrainOptions(steps=STEPS, batch=8, log_every=1, validate_every=4)
+    codes = dict(codes=6, embedding=2, prior_width=8, prior_layers=1, prior_heads=2, restart=0.5)
+    made = {
+        "ae": (Ae, AeConfig(latent=2, widths=(4,))),
+        "gan": (Gan, GanConfig(latent=2, widths=(4, 4))),
+        "vqvae": (VqVae, VqVaeConfig(widths=(4,), **codes)),
+    }
+    return {
+        name: (family().training()(config, (1, 8, 8)), options)
+        for name, (family, config) in made.items()
+    }
+
+
+def train_shipped(fabric, folder):
+    import torch
+
+    torch.set_num_threads(1)
+    for name, of_it in shipped().items():
+        trainer = new(*of_it, fabric, folder / name)
+        train(trainer)
+        write(trainer, folder / name)
+
+
 def train_all(fabric, folder):
     """Train each; the folder of each gets its metrics and, of every process, its weights."""
     import torch
@@ -58,11 +88,14 @@ def train_all(fabric, folder):
 
 
 def of(name, fabric, out):
+    return new(*trainings()[name], fabric, out)
+
+
+def new(training, options, fabric, out):
     from genloom_train.loop import Trainer
     from genloom_train.testing import Blobs
 
     out.mkdir(parents=True, exist_ok=True)
-    training, options = trainings()[name]
     return Trainer(training, Blobs(training.shape), options, fabric, out)
 
 
@@ -82,11 +115,11 @@ def write(trainer, out):
     torch.save(state, out / f"weights-{trainer.peers.rank}.pt")
 
 
-def train_in_two(fabric, out):
+def train_in_two(made, fabric, out):
     """Half of a training, which the last process ends, and the rest in new trainers."""
     from genloom_train import checkpoint
 
-    first = of("duel", fabric, out)
+    first = new(*made, fabric, out)
     advance = first.advance
 
     def advance_and_stop(batch):
@@ -101,7 +134,7 @@ def train_in_two(fabric, out):
     except Interrupted as stopped:
         assert stopped.step == STEPS // 2
     first.peers.from_first("the checkpoint is written")
-    second = of("duel", fabric, out)
+    second = new(*made, fabric, out)
     second.restore(checkpoint.load(checkpoint.found(out / "checkpoints")[-1]))
     assert second.step == STEPS // 2
     train(second)
@@ -113,7 +146,16 @@ def curves(stopping, folder):
 
     joined = fabric("cpu", "32-true", 2)
     train_all(joined, folder)
-    train_in_two(joined, folder / "halves")
+    train_in_two(trainings()["duel"], joined, folder / "halves")
+
+
+def families_that_ship(stopping, folder):
+    from genloom_train.devices import fabric
+
+    joined = fabric("cpu", "32-true", 2)
+    train_shipped(joined, folder)
+    for name in ("gan", "vqvae"):
+        train_in_two(shipped()[name], joined, folder / f"{name} in halves")
 
 
 def one_explains(stopping):
@@ -148,7 +190,8 @@ def until_stopped(stopping, folder):
 
 
 def main(scenario, folder):
-    count, more = (2, (folder,)) if scenario in ("curves", "until_stopped") else (3, ())
+    in_pairs = ("curves", "families_that_ship", "until_stopped")
+    count, more = (2, (folder,)) if scenario in in_pairs else (3, ())
     processes.GRACE = 1.0
     started = time.monotonic()
     try:

@@ -21,6 +21,8 @@ from genloom_train.cli import train
 from genloom_train.data import Samples
 from genloom_train.devices import Peers
 
+PER_PART = ("train", "perplexity")
+
 LONG = 600
 """Seconds: far more than it takes, on a machine with much else to do."""
 
@@ -50,6 +52,53 @@ def trained(tmp_path_factory):
     assert "Error" not in said, said
     several.train_all(Fabric(accelerator="cpu", devices=1), folder / "one")
     return folder
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Families that ship, trained by one process and by two."""
+    folder = tmp_path_factory.mktemp("shipped")
+    said = said_by("families_that_ship", folder / "two")
+    assert "Error" not in said, said
+    several.train_shipped(Fabric(accelerator="cpu", devices=1), folder / "one")
+    return folder
+
+
+def weights(folder):
+    return [torch.load(folder / f"weights-{rank}.pt") for rank in (0, 1)]
+
+
+def same(one, two):
+    return all(torch.equal(one[part][key], two[part][key]) for part in one for key in one[part])
+
+
+@pytest.mark.parametrize("name", ["ae", "vqvae"])
+def test_families_without_chance_in_their_steps_have_the_curve_of_one_process(name, shipped):
+    """How many codes are in use is said of each part of a batch, so that is another figure."""
+    names, one = rows(shipped / "one" / name)
+    again, two = rows(shipped / "two" / name)
+    assert names == again and len(set(one)) > 5
+    told = [i for i, (_, split, what) in enumerate(names) if (split, what) != PER_PART]
+    assert [two[i] for i in told] == pytest.approx([one[i] for i in told], rel=1e-3, abs=1e-5)
+
+
+def test_the_codebook_of_two_processes_is_that_of_one(shipped):
+    alone = torch.load(shipped / "one" / "vqvae" / "weights-0.pt")["module"]
+    for each in weights(shipped / "two" / "vqvae"):
+        for name in ("codebook.counts", "codebook.sums"):
+            torch.testing.assert_close(each["module"][name], alone[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ae", "gan", "vqvae"])
+def test_all_processes_hold_the_same_weights_of_a_family_that_ships(name, shipped):
+    assert same(*weights(shipped / "two" / name))
+
+
+@pytest.mark.parametrize("name", ["gan", "vqvae"])
+def test_two_processes_go_on_exactly_with_a_family_that_ships(name, shipped):
+    straight, halves = (weights(shipped / "two" / n)[1] for n in (name, f"{name} in halves"))
+    assert same(straight, halves)
+    assert rows(shipped / "two" / f"{name} in halves") == rows(shipped / "two" / name)
 
 
 def rows(folder):
