@@ -12,6 +12,11 @@ NEAR = 1e-5
 """Distances that differ by less than this share of the largest are equal but for rounding."""
 
 
+FADED = 1e-6
+"""A count below which an entry that nothing chooses does not fade any more, where none restart:
+what is left of its sum over what is left of its count would end in rounding."""
+
+
 class Codebook(nn.Module):
     """Entries that follow the encoder (van den Oord et al. 2017, appendix A.1).
 
@@ -23,7 +28,8 @@ class Codebook(nn.Module):
         codes: entries.
         embedding: dimensions of an entry.
         decay: of the running averages.
-        restart: share of an even use at or below which an entry is put somewhere else.
+        restart: share of an even use at or below which an entry is put somewhere else; at 0 one
+            that was ever filled stays, however long nothing chooses it.
     """
 
     counts: Tensor
@@ -67,6 +73,10 @@ class Codebook(nn.Module):
         error = (points - self.entries[chosen]).square().sum(1)
         used = torch.bincount(chosen, minlength=len(self.counts)).to(points.dtype)
         total = torch.zeros_like(self.sums).index_add_(0, chosen, points)
+        if not self.restart:
+            faded = (used == 0) & (self.counts * self.decay < FADED)
+            used = torch.where(faded, self.counts, used)
+            total = torch.where(faded[:, None], self.sums, total)
         self.counts.lerp_(used, 1 - self.decay)
         self.sums.lerp_(total, 1 - self.decay)
         even = len(points) / len(self.counts)

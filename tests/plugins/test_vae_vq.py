@@ -173,6 +173,25 @@ def test_an_entry_that_is_used_now_and_then_is_left_alone():
     assert codebook.entries.flatten().tolist() == pytest.approx([0.0, 10.0])
 
 
+@pytest.mark.parametrize(("decay", "calls"), [(0.0, 5), (0.5, 200), (0.99, 3500)])
+def test_without_restarts_an_entry_that_nothing_chooses_stays_where_it_is(decay, calls):
+    codebook = filled(Codebook(2, 1, decay, 0.0), [[0.0], [10.0]])
+    latent = torch.ones(1, 1, 2, 2)
+    for _ in range(calls):
+        codebook.follow(latent, torch.zeros(1, 4, dtype=torch.int64))
+    assert codebook.entries.flatten().tolist() == pytest.approx([1.0, 10.0], rel=1e-3)
+    codebook.follow(12 * latent, torch.ones(1, 4, dtype=torch.int64))
+    assert codebook.entries[1].item() == pytest.approx(12.0, rel=1e-3)
+
+
+def test_without_restarts_a_new_codebook_is_filled_all_the_same():
+    codebook = Codebook(5, 2, 0.99, 0.0)
+    torch.manual_seed(1)
+    latent = torch.randn(4, 2, 3, 3)
+    codebook.follow(latent, codebook.nearest(latent))
+    assert len(codebook.entries.unique(dim=0)) == 5 and codebook.counts.min() > 0
+
+
 def test_a_step_moves_the_codebook_and_both_networks():
     training, module = trained()
     before = copy.deepcopy(module.state_dict())
