@@ -105,6 +105,19 @@ def load(path: Path) -> Checkpoint:
         ) from error
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is the new one or, whatever happens, the one before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
 def finite(state: State) -> bool:
     """Whether every number in it is."""
     return all(bool(torch.isfinite(v).all()) for v in state.values() if v.is_floating_point())

@@ -16,6 +16,11 @@ from genloom_train.recipe import Recipe
 SETTINGS = "recipe.json"
 """File in a training's folder: every option with its value."""
 
+_PUT_BACK = (
+    "The checkpoints are not touched. Begin the same recipe in another folder with -o, stop it, "
+    f"copy its {SETTINGS} here and go on with --resume; or move this folder away"
+)
+
 RESUMABLE = (
     "steps", "epochs", "patience",
     "log_every", "validate_every", "sample_every", "checkpoint_every",
@@ -32,12 +37,18 @@ def checkpoint_to_resume(recipe: Recipe, out: Path, resume: bool) -> Path | None
     """Check the training's folder; gives the checkpoint to go on from.
 
     Raises:
-        OutputError: when it is in use, was begun with other options, or when something else stands
-            where the bundle would go.
+        OutputError: when it is in use, damaged, was begun with other options, or when something
+            else stands where the bundle would go.
     """
     state, bundle = state_folder(recipe, out), out / recipe.export.name
     settings = state / SETTINGS
     checkpoints = checkpoint.found(state / "checkpoints")
+    if checkpoints and not settings.is_file():
+        raise OutputError(
+            f"there are checkpoints, and no {SETTINGS} that says with which options they were made",
+            where=str(state),
+            hint=_PUT_BACK,
+        )
     if bundle.exists() and not settings.is_file():
         raise OutputError(
             "something that this training did not make stands where its bundle would go",
@@ -45,19 +56,21 @@ def checkpoint_to_resume(recipe: Recipe, out: Path, resume: bool) -> Path | None
             hint="Move it away, name another folder with -o, or another bundle with "
             "--set export.name=NAME",
         )
-    if checkpoints and settings.is_file() and not resume:
+    if checkpoints and not resume:
         raise OutputError(
             "the folder holds a training already",
             where=str(state),
             hint="Add --resume to go on with it, or name another folder with -o",
         )
-    if checkpoints and resume and settings.is_file():
-        _same(json.loads(settings.read_text(encoding="utf-8")), recipe, str(state))
+    if checkpoints:
+        _same(_settings(state), recipe, str(state))
     return checkpoints[-1] if resume and checkpoints else None
 
 
 def begin(recipe: Recipe, state: Path, source: Source) -> None:
     """Make the training's folder and write down what is trained; only once the data is at hand.
+
+    A file that says so already is left alone.
 
     Raises:
         OutputError: when it cannot be written.
@@ -65,11 +78,9 @@ def begin(recipe: Recipe, state: Path, source: Source) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
         settings = {**recipe.resolved(), "source": _facts(source)}
-        (state / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
-        (state / "recipe.yaml").write_text(recipe.text, encoding="utf-8")
-        (state / "notes.txt").write_text(
-            "".join(f"{note}\n" for note in source.notes), encoding="utf-8"
-        )
+        _say(state / SETTINGS, json.dumps(settings, indent=1))
+        _say(state / "recipe.yaml", recipe.text)
+        _say(state / "notes.txt", "".join(f"{note}\n" for note in source.notes))
     except OSError as error:
         what = f"the training's folder cannot be written ({error})"
         raise OutputError(what, where=str(state)) from error
@@ -82,7 +93,7 @@ def check_same_data(state: Path, source: Source) -> None:
         OutputError: when the data are not those it was begun with, as far as their number and
             first pictures tell.
     """
-    before = json.loads((state / SETTINGS).read_text(encoding="utf-8")).get("source")
+    before = _settings(state).get("source")
     now = _facts(source)
     if before not in (None, now):
         raise OutputError(
@@ -92,6 +103,34 @@ def check_same_data(state: Path, source: Source) -> None:
             where=str(state),
             hint="Name the same data with --data, or another folder with -o to begin a new one",
         )
+
+
+def _say(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_bytes() != text.encode():
+        checkpoint.write_whole(path, text)
+
+
+def _settings(state: Path) -> dict[str, Any]:
+    """What `begin` wrote down.
+
+    Raises:
+        OutputError: when it cannot be read.
+    """
+    path = state / SETTINGS
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = f"the options of this training cannot be read ({error})"
+        raise OutputError(what, where=str(path), hint=_PUT_BACK) from error
+    if not isinstance(said, dict):
+        raise OutputError(
+            "the options of this training cannot be read",
+            expected="an object of sections",
+            got=type(said).__name__,
+            where=str(path),
+            hint=_PUT_BACK,
+        )
+    return said
 
 
 def _facts(source: Source) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -257,6 +259,58 @@ def test_a_training_begun_before_an_option_existed_goes_on(recipe, tmp_path):
     assert "going on from step 6" in call(recipe, "-o", out, "--resume").output
     with pytest.raises(OutputError, match=r"another train\.clip"):
         call(recipe, "-o", out, "--resume", "--set", "train.clip=1")
+
+
+@pytest.mark.parametrize("text", ["", '{"recipe": "va', "[]", b"\xff"])
+def test_a_damaged_recipe_json_is_named_and_the_checkpoints_stay(text, recipe, tmp_path):
+    out = tmp_path / "run"
+    call(recipe, "-o", out)
+    settings = out / "tiny.training" / "recipe.json"
+    whole = settings.read_bytes()
+    settings.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(OutputError, match=r"recipe\.json: .*cannot be read"):
+        call(recipe, "-o", out, "--resume")
+    settings.write_bytes(whole)
+    assert "going on from step 6" in call(recipe, "-o", out, "--resume").output
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_checkpoints_without_a_recipe_json_are_not_overrun(resume, recipe, tmp_path):
+    state = tmp_path / "run" / "tiny.training"
+    call(recipe, "-o", tmp_path / "run")
+    (state / "recipe.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "tiny")
+    before = sorted(state.rglob("*"))
+    with pytest.raises(OutputError, match=r"there are checkpoints, and no recipe\.json"):
+        call(recipe, "-o", tmp_path / "run", *resume)
+    assert sorted(state.rglob("*")) == before
+
+
+def test_a_disk_that_fills_leaves_the_recipe_json_before(recipe, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    call(recipe, "-o", out)
+    settings = out / "tiny.training" / "recipe.json"
+    before, write_text = settings.read_bytes(), Path.write_text
+
+    def full(path, text, **options):
+        write_text(path, text[:9], **options)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OutputError, match="No space left"):
+            call(recipe, "-o", out, "--resume", "--set", "train.steps=8")
+    assert settings.read_bytes() == before and not list(out.rglob(".*.tmp"))
+    assert "step 8/8" in call(recipe, "-o", out, "--resume", "--set", "train.steps=8").output
+
+
+def test_a_resume_leaves_a_recipe_json_alone_that_says_the_same(recipe, tmp_path):
+    call(recipe, "-o", tmp_path / "run")
+    settings = tmp_path / "run" / "tiny.training" / "recipe.json"
+    before = settings.stat()
+    call(recipe, "-o", tmp_path / "run", "--resume")
+    after = settings.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_a_folder_that_no_training_made_is_left_alone(recipe, tmp_path):
