@@ -126,7 +126,9 @@ class Origin(_Entry):
 
     Attributes:
         recipe: file name of the recipe; `recipe_sha256` is the digest of its text.
-        command: the command that makes the bundle again.
+        command: the command that makes the bundle again; where there are `parts`, the last one.
+        parts: of a training that was resumed with other steps or devices, on which its weights
+            depend: what each command did, in their order; else empty.
         data: what it was trained on, in words.
         steps: optimiser steps; `seconds` is the time they took on `device`.
         versions: versions of genloom, torch and the like.
@@ -135,6 +137,7 @@ class Origin(_Entry):
     recipe: str = ""
     recipe_sha256: str = ""
     command: str = ""
+    parts: tuple[str, ...] = ()
     data: str = ""
     steps: int = 0
     seconds: float = 0.0

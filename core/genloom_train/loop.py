@@ -23,6 +23,7 @@ from genloom_train.data import Samples, Source
 from genloom_train.devices import Peers, compile_forward
 from genloom_train.metrics import Metrics
 from genloom_train.options import TrainOptions
+from genloom_train.parts import Part
 from genloom_train.progress import Progress
 from genloom_train.randomness import seed_step
 from genloom_train.report import Report
@@ -46,6 +47,7 @@ class Trainer:
     Attributes:
         smooth: the module that is validated: the average of weights where there is one.
         figures: of the last validation.
+        parts: starts and resumes with their steps and devices.
         stopping: set it to end after the current step, with a checkpoint.
     """
 
@@ -57,6 +59,7 @@ class Trainer:
         self.peers, self.watch = Peers(fabric), Watch(options)
         self.steps = options.steps_for(source.count)
         self.step, self.seconds = 0, 0.0
+        self.parts = [Part(0, self.steps, self.peers.count)]
         self.figures: dict[str, float] = {}
         self.stopping: Flag = threading.Event()
         seed_step(options.seed, "weights")
@@ -239,8 +242,16 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            GenloomError: when it is of another network.
+            GenloomError: when it is of another network, or further than the last step.
         """
+        if saved.step > self.steps:
+            raise GenloomError(
+                "the training is further than it should go",
+                expected=f"train.steps of at least {saved.step}, the step of its checkpoint",
+                got=str(self.steps),
+                hint=f"--set train.steps={saved.step} exports it as it is; for a shorter training "
+                "begin a new one in another folder with -o",
+            )
         try:
             restore(self, saved)
         except (KeyError, RuntimeError, ValueError) as error:

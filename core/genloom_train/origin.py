@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genloom_train.loop import Trainer
+from genloom_train.parts import in_words
 from genloom_train.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def fields(recipe: Recipe, request: Request, trainer: Trainer) -> dict[str, Any]
     """Fields of the card that the hall knows."""
     kept = trainer.watch.weights is not None
     figures = trainer.watch.figures if kept else trainer.figures
+    parts = in_words(trainer.parts, trainer.step)
     return {
         "summary": recipe.export.summary,
         "licence": recipe.export.licence,
@@ -29,7 +31,8 @@ def fields(recipe: Recipe, request: Request, trainer: Trainer) -> dict[str, Any]
         "origin": {
             "recipe": recipe.path.name,
             "recipe_sha256": recipe.sha256,
-            "command": command(recipe, request),
+            "command": command(recipe, request, bool(parts)),
+            "parts": parts,
             "data": trainer.source.description,
             "steps": trainer.watch.step if kept else trainer.step,
             "seconds": round(trainer.seconds, 1),
@@ -39,9 +42,16 @@ def fields(recipe: Recipe, request: Request, trainer: Trainer) -> dict[str, Any]
     }
 
 
-def command(recipe: Recipe, request: Request) -> str:
-    """The command that makes the bundle again; folders stand as OUT and DATA."""
+def command(recipe: Recipe, request: Request, resumed: bool = False) -> str:
+    """The command that makes the bundle again; folders stand as OUT and DATA.
+
+    Args:
+        recipe: as it was read, with what the command line changed.
+        request: what the command line said besides.
+        resumed: whether only the resume of what earlier commands did makes it.
+    """
     words = ["genloom", "train", recipe.path.stem, "-o", "OUT"]
+    words += ["--resume"] if resumed else []
     words += ["--data", "DATA"] if request.data is not None else []
     words += ["--devices", str(request.devices)] if request.devices > 1 else []
     for override in recipe.overrides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 
 from genloom_train import checkpoint
 from genloom_train.checkpoint import Checkpoint
+from genloom_train.parts import Part, gone_on
 
 if TYPE_CHECKING:
     from genloom_train.loop import Trainer
@@ -30,6 +32,7 @@ def state_of(trainer: Trainer) -> Checkpoint:
         "seconds": trainer.seconds,
         "optimisers": scalars,
         "figures": trainer.figures,
+        "parts": [asdict(part) for part in trainer.parts],
         "watch": watched,
         "precision": trainer.fabric.strategy.precision.state_dict(),
     }
@@ -44,6 +47,10 @@ def restore(trainer: Trainer, saved: Checkpoint) -> None:
     """
     trainer.step, trainer.seconds = saved.step, float(saved.scalars["seconds"])
     trainer.figures = saved.scalars.get("figures", {})
+    now = Part(saved.step, trainer.steps, trainer.peers.count)
+    # Checkpoints of an older genloom do not say how they were begun: as now, then.
+    said = saved.scalars.get("parts") or [asdict(now) | {"begin": 0}]
+    trainer.parts = gone_on([Part(**part) for part in said], now)
     trainer.watch.restore(saved)
     trainer.fabric.strategy.precision.load_state_dict(saved.scalars.get("precision", {}))
     trainer.module.load_state_dict(saved.tensors["weights"])

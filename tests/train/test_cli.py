@@ -94,6 +94,30 @@ def test_resume_goes_on_to_more_steps_but_not_with_another_model(recipe, tmp_pat
         call(recipe, "-o", out, "--resume", "--set", "model.latent=5")
 
 
+def test_the_card_says_in_which_parts_a_training_was_made_where_its_steps_changed(recipe, tmp_path):
+    out = tmp_path / "run"
+    call(recipe, "-o", out)
+    call(recipe, "-o", out, "--resume")
+    assert Card.read(out / "tiny").origin.parts == ()
+    more = ("--set", "train.steps=8")
+    call(recipe, "-o", out, "--resume", *more)
+    for words in (more, more, ("--set", "train.steps=9")):
+        call(recipe, "-o", out, "--resume", *words)
+    origin = Card.read(out / "tiny").origin
+    assert origin.parts == ("to step 6 of 6", "to step 8 of 8", "to step 9 of 9")
+    assert origin.command == "genloom train tiny -o OUT --resume --set train.steps=9"
+
+
+def test_a_resume_to_fewer_steps_than_are_done_is_refused(recipe, tmp_path):
+    out = tmp_path / "run"
+    call(recipe, "-o", out)
+    before = (out / "tiny" / "model.yaml").read_bytes()
+    for less in ("train.steps=5", "train.steps=1"):
+        with pytest.raises(GenloomError, match=r"at least 6.*got [15]\. --set train\.steps=6"):
+            call(recipe, "-o", out, "--resume", "--set", less)
+    assert (out / "tiny" / "model.yaml").read_bytes() == before
+
+
 def test_resume_of_a_finished_training_only_exports(recipe, tmp_path):
     out = tmp_path / "run"
     call(recipe, "-o", out)
