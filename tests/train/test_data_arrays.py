@@ -64,6 +64,14 @@ def test_a_file_may_bring_its_own_test_pictures_and_labels_that_are_texts(tmp_pa
     assert source.notes == ("label 'owl': no training pictures",)
 
 
+@pytest.mark.parametrize("part", ["y_train", "y_test"])
+def test_labels_of_only_one_part_are_refused(part, tmp_path):
+    arrays = {"x_train": bytes_of(6, 4, 4), "x_test": bytes_of(6, 4, 4), part: np.arange(6) % 2}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(GenloomError, match=rf"both y_train and y_test, or neither, got {part}\."):
+        opened(tmp_path)
+
+
 def test_classes_can_be_named_and_one_without_pictures_is_noted(tmp_path):
     np.savez(tmp_path / "a.npz", images=bytes_of(9, 4, 4), labels=np.array([0, 2, 0] * 3)[:, None])
     assert opened(tmp_path).notes == ("label '1': no training pictures",)

@@ -102,6 +102,14 @@ def test_idx_files_may_lack_labels_and_test_pictures(tmp_path):
     assert source.batch(0, 2, 0).label is None
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_idx_labels_of_only_one_part_are_refused_with_the_file_that_is_missing(part, tmp_path):
+    write_fashion(tmp_path, zipped=False)
+    (tmp_path / FILES[part, "label"]).unlink()
+    with pytest.raises(GenloomError, match=f"only some.*expected {FILES[part, 'label']}"):
+        Idx().open(Opening(root=tmp_path))
+
+
 def test_emnist_calls_its_test_files_otherwise(tmp_path):
     write_fashion(tmp_path, zipped=True)
     for path in tmp_path.iterdir():

@@ -43,6 +43,14 @@ class Arrays(Dataset):
         """Read all of it into memory."""
         path = _file(opening.root or (opening.base / self.path if self.path else None))
         (image, label), test = _parts(_read(path), path)
+        if test is not None and (label is None) != (test[1] is None):
+            raise GenloomError(
+                "there are labels for only some of the pictures",
+                expected="both y_train and y_test, or neither",
+                got="y_test" if label is None else "y_train",
+                where=str(path),
+                hint="Store the other beside it, or leave both out to train without labels",
+            )
         count = len(label) if label is not None else 0
         if label is not None and test is not None and test[1] is not None:
             label = np.concatenate([label.reshape(-1), test[1].reshape(-1)])

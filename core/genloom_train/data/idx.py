@@ -63,6 +63,7 @@ class Idx(Dataset):
             )
         train, test = (pictures_of(found, part) for part in ("train", "test"))
         assert train is not None
+        _check_labels(found)
         if test is None:
             held_out = held_out_of(len(train), self.held_out, train.label)
             train, test = train.chosen(~held_out), train.chosen(held_out)
@@ -79,6 +80,21 @@ class Idx(Dataset):
                 got=str(len(self.labels)),
             )
         return self.labels or tuple(map(str, range(most)))
+
+
+def _check_labels(found: dict[tuple[str, str], Path]) -> None:
+    """Check that training and test pictures both have labels, or neither."""
+    parts = [part for part in ("train", "test") if (part, "image") in found]
+    without = [part for part in parts if (part, "label") not in found]
+    if 0 < len(without) < len(parts):
+        there = next(found[part, "label"] for part in parts if part not in without)
+        raise GenloomError(
+            "there are labels for only some of the pictures",
+            expected=f"{FILES[without[0], 'label']} (plain or .gz) beside {there.name}",
+            got="no such file",
+            where=str(there.parent),
+            hint="Add it, or move the other file of labels away to train without labels",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
