@@ -22,7 +22,11 @@ from genloom.runtime.ort import OnnxRuntime
 from genloom_train.training import Graph
 
 TOLERANCE = 1e-4
-"""Largest difference between ONNX Runtime and torch that is still rounding."""
+"""Largest difference between ONNX Runtime and torch that is still rounding; where the largest value
+of a sample is above 1, as a share of that."""
+
+HUGE = 1e4
+"""Values that no healthy network gives."""
 
 BATCHES = (1, 2, 5)
 SIZES = ((64, 48), (40, 88), (96, 96))
@@ -110,34 +114,47 @@ def check_parity(part: str, graph: Graph, data: bytes, multiple: int = 1) -> Par
     """Run ONNX Runtime beside torch over several batches and sizes.
 
     Raises:
-        GenloomError: when a difference is above `TOLERANCE`, or a shape differs.
+        GenloomError: when they differ by more than `TOLERANCE` says, or a shape differs.
     """
     network = OnnxRuntime().compile(data, Settings(provider="cpu"))
-    differences, ties = [0.0], 0
+    differences, ties, failed, largest = [0.0], 0, False, 0.0
     for batch, size in zip(BATCHES, SIZES, strict=True):
         height, width = _rounded(size, multiple)
         sizes = {"batch": batch, "height": height, "width": width}
         inputs = example_inputs(graph.inputs, sizes, seed=batch)
         results = network.run({name: value.numpy() for name, value in inputs.items()})
-        apart = np.zeros(batch)
+        apart, share = np.zeros(batch), np.zeros(batch)
         for name, right in zip(graph.outputs, _torch_results(part, graph, inputs), strict=True):
             found = results[name]
             if found.shape != right.shape:
                 said = {"expected": str(right.shape), "got": str(found.shape)}
                 raise GenloomError(f"ONNX gives '{part}.{name}' another shape than torch", **said)
-            apart = np.maximum(apart, np.abs(found - right).reshape(batch, -1).max(1))
-        tied = _tied(graph, inputs) & (apart > TOLERANCE)
+            with np.errstate(invalid="ignore"):  # infinite values: the share is not a number then
+                far = np.abs(found - right).reshape(batch, -1).max(1)
+                size = np.abs(right).reshape(batch, -1).max(1)
+                apart = np.maximum(apart, far)
+                share = np.maximum(share, far / np.maximum(1, size))
+            largest = float(np.maximum(largest, size.max()))
+        tied = _tied(graph, inputs) & (share > TOLERANCE)
         differences += apart[~tied].tolist()
+        failed |= not (share[~tied] <= TOLERANCE).all()
         ties += int(tied.sum())
     worst = float(np.max(differences))  # not a number, if one of them is not
-    if not worst <= TOLERANCE:
-        raise GenloomError(
-            f"ONNX and torch differ on '{part}'",
-            expected=f"at most {TOLERANCE:g}",
-            got=f"{worst:.3g}",
-            hint="The bundle was not written",
-        )
+    if failed:
+        raise _apart(part, worst, largest)
     return Parity(worst, ties)
+
+
+def _apart(part: str, worst: float, largest: float) -> GenloomError:
+    hint = "The bundle was not written"
+    if not largest <= HUGE:
+        hint += ". Values so large mean that training came apart: lower train.learning_rate"
+    return GenloomError(
+        f"ONNX and torch differ on '{part}'",
+        expected=f"at most {TOLERANCE:g}, as a share of a sample's largest value above 1",
+        got=f"{worst:.3g} where values reach {largest:.3g}",
+        hint=hint,
+    )
 
 
 def _tied(graph: Graph, inputs: Mapping[str, Tensor]) -> Any:

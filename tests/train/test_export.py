@@ -148,6 +148,30 @@ def test_a_module_that_is_not_a_number_fails_the_parity_check():
         check_parity("network", graph_of(module), data)
 
 
+def scaled(scale, other=0.0):
+    """Whether values of a scale pass, when torch's are larger by a share `other`."""
+    module = conv(1).requires_grad_(False)
+    module.weight *= scale / module.weight.abs().max()
+    data = to_onnx("network", graph_of(module)).SerializeToString()
+    for weights in module.parameters():
+        weights *= 1 + other
+    return check_parity("network", graph_of(module), data)
+
+
+def test_large_values_may_differ_by_as_large_a_share_as_small_ones():
+    assert scaled(1e3, 1e-5).difference > 1e-3
+    with pytest.raises(GenloomError, match="differ"):
+        scaled(1e3, 1e-3)
+    with pytest.raises(GenloomError, match="differ"):
+        scaled(1.0, 1e-3)
+
+
+def test_values_of_a_training_that_came_apart_are_said_and_what_to_do():
+    said = r"where values reach \d.*e\+0[89]\. .*lower train\.learning_rate"
+    with pytest.raises(GenloomError, match=said):
+        scaled(1e8, 1e-3)
+
+
 @pytest.mark.parametrize("said", [True, False])
 def test_samples_with_a_near_tie_may_differ_and_are_counted(said):
     class Chosen(nn.Module):
