@@ -70,11 +70,20 @@ def save(checkpoint: Checkpoint, folder: Path) -> Path:
         raise GenloomError(
             f"the checkpoint of step {checkpoint.step} could not be written ({error})",
             where=str(final),
-            hint="Earlier checkpoints are whole: make room and go on with --resume",
+            hint=after_room(folder),
         ) from error
     for old in found(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def after_room(folder: Path) -> str:
+    """What to do when a disk was full: go on from the newest checkpoint, if there is one."""
+    kept = found(folder)
+    if not kept:
+        return "There is no checkpoint yet: make room and begin again"
+    step = int(kept[-1].name.removeprefix("step-"))
+    return f"The checkpoint of step {step} is whole: make room and go on with --resume"
 
 
 def found(folder: Path) -> list[Path]:

@@ -72,7 +72,7 @@ def run(recipe: Recipe, catalog: Catalog, request: Request) -> Card:
     else:
         trainer, saved = _trainer(recipe, catalog, request, path)
         with stop_on_signals(trainer.stopping):
-            _train(trainer, saved)
+            _train(trainer, saved, request.resume)
         _export(recipe, request, trainer)
     return Card.read(request.out / recipe.export.name)
 
@@ -82,7 +82,7 @@ def _one_of_several(stopping: Flag, recipe: Recipe, request: Request, path: Path
     trainer, saved = _trainer(recipe, Catalog.load(), request, path)
     trainer.stopping = stopping
     try:
-        _train(trainer, saved)
+        _train(trainer, saved, request.resume)
     finally:
         trainer.peers.part()
     if trainer.peers.first:
@@ -120,7 +120,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _train(trainer: Trainer, saved: Checkpoint | None) -> None:
+def _train(trainer: Trainer, saved: Checkpoint | None, resume: bool) -> None:
     """Run the trainer; its first process shows and writes how it goes.
 
     Raises:
@@ -134,6 +134,8 @@ def _train(trainer: Trainer, saved: Checkpoint | None) -> None:
         try:
             with Progress(trainer.steps, trainer.step) as progress:
                 _introduce(trainer, saved, progress)
+                if resume and saved is None:
+                    progress.say(f"nothing to go on from in {trainer.out}: beginning")
                 trainer.run(metrics, progress)
         finally:
             metrics.close()
@@ -141,7 +143,7 @@ def _train(trainer: Trainer, saved: Checkpoint | None) -> None:
         raise OutputError(
             f"the training's folder cannot be written ({error})",
             where=str(trainer.out),
-            hint="Checkpoints written before are whole: make room and go on with --resume",
+            hint=checkpoint.after_room(trainer.out / "checkpoints"),
         ) from error
 
 

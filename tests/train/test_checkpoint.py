@@ -43,10 +43,16 @@ def test_a_full_disk_leaves_the_checkpoints_before_it(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(GenloomError, match=r"No space left.*--resume"):
+    with pytest.raises(GenloomError, match=r"No space left.*of step 1 is whole.*--resume"):
         save(of_step(2), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert load(found(tmp_path)[-1]).step == 1
+
+
+def test_a_full_disk_at_the_first_checkpoint_promises_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "save_file", lambda *_: 1 / 0)
+    with pytest.raises(GenloomError, match="no checkpoint yet: make room and begin again"):
+        save(of_step(1), tmp_path)
 
 
 def test_what_a_killed_process_left_is_no_checkpoint(tmp_path):

@@ -128,8 +128,13 @@ def test_resume_of_a_finished_training_only_exports(recipe, tmp_path):
     assert Card.read(out / "tiny").metrics == before.metrics
 
 
-def test_resume_of_nothing_begins(recipe, tmp_path):
-    assert "step 6/6" in call(recipe, "-o", tmp_path / "run", "--resume").output
+def test_resume_of_nothing_begins_and_says_so(recipe, tmp_path):
+    said = call(recipe, "-o", tmp_path / "run", "--resume").output
+    assert "tiny.training: beginning" in said.replace("\n", "") and "step 6/6" in said
+    words = ("--resume", "--set", "export.name=other")
+    said = call(recipe, "-o", tmp_path / "run", *words).output
+    assert "other.training: beginning" in said.replace("\n", "")
+    assert ": beginning" not in call(recipe, "-o", tmp_path / "run", *words).output
 
 
 def test_a_device_that_is_not_there_is_an_error(recipe, tmp_path, monkeypatch):
@@ -242,7 +247,7 @@ def test_a_disk_that_fills_while_metrics_are_written_is_said(recipe, tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("genloom_train.metrics.Metrics.write", full)
-    with pytest.raises(OutputError, match=r"No space left.*--resume"):
+    with pytest.raises(OutputError, match=r"No space left.*no checkpoint yet"):
         call(recipe, "-o", tmp_path / "run")
 
 
