@@ -45,6 +45,15 @@ def test_a_folder_is_read_with_sub_folders_and_without_broken_files(photographs)
     assert batch.image.shape == (7, 3, 16, 16) and batch.image.flags.c_contiguous
 
 
+def test_of_a_broken_picture_nothing_is_said_but_the_note(photographs, capfd):
+    whole = (photographs / "1.png").read_bytes()
+    (photographs / "broken.png").write_bytes(whole[:12] + bytes(20) + whole[32:])
+    (photographs / "cut.png").write_bytes(whole[:20])
+    notes = Folder(crop=16).open(Opening(root=photographs)).notes
+    assert sum("not a readable picture" in note for note in notes) == 3
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("dead_leaves", [0.0, 0.5])
 def test_a_batch_is_a_function_of_seed_and_step(dead_leaves, photographs, monkeypatch):
     monkeypatch.setattr("genloom_train.data.folder.SYNTHETIC_COUNT", 2)

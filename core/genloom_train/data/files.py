@@ -42,10 +42,14 @@ def decoded(path: Path, colour: Literal["rgb", "grey"]) -> Array | None:
     import cv2
 
     mode = cv2.IMREAD_COLOR if colour == "rgb" else cv2.IMREAD_GRAYSCALE
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)
     try:
         picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), mode)
     except (OSError, cv2.error):
         return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if picture is None:
         return None
     return picture[..., ::-1] if picture.ndim == 3 else picture[..., None]
