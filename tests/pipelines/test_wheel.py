@@ -89,7 +89,7 @@ def test_every_bundle_verifies(installed):
 def test_every_pipeline_runs(installed, name):
     folder = "photographs" if name == "denoise" else "clothes"
     pictures = ROOT / "core/genloom/demo" / folder
-    inputs = [] if name in ("sample", "morph", "walk") else [pictures]
+    inputs = [] if name in ("sample", "classes", "morph", "walk") else [pictures]
     process = installed("run", name, *inputs, "-o", installed.place / name)
     assert process.returncode == 0, process.stderr
     assert any(path.suffix != ".db" for path in (installed.place / name).glob("*.*"))
