@@ -86,8 +86,9 @@ def test_interpolate_walks_from_the_first_picture_to_the_last(tmp_path):
         assert animation.size == (112, 112)
 
 
-def test_classes_are_columns_that_a_classifier_recognises(tmp_path):
-    genloom.load_pipeline("classes").run((), tmp_path)
+@pytest.mark.parametrize("model", ["fashion-cvae", "fashion-cdcgan"])
+def test_classes_are_columns_that_a_classifier_recognises(model, tmp_path):
+    genloom.load_pipeline("classes", {"sample.model": model}).run((), tmp_path)
     with Image.open(tmp_path / "grid.png") as sheet:
         pixels = np.asarray(sheet.convert("L"), np.float32) / 255
     assert pixels.shape == (302, 302)
