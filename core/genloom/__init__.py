@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from genloom.api import OpenModel as OpenModel
     from genloom.api import load_pipeline as load_pipeline
     from genloom.api import open_model as open_model
+    from genloom.api import verify_model as verify_model
     from genloom.backend import Backend as Backend
     from genloom.card import Card as Card
     from genloom.catalog import Catalog as Catalog
@@ -58,6 +59,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "load_pipeline": "api",
     "open_model": "api",
+    "verify_model": "api",
 }
 
 __all__ = sorted(_HOMES)

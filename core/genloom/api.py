@@ -1,4 +1,4 @@
-"""genloom as a library: `load_pipeline` and `open_model`."""
+"""genloom as a library: `load_pipeline`, `open_model` and `verify_model`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from genloom.backend import class_weights
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.engine.execute import execute
-from genloom.engine.model import CompiledModel
+from genloom.engine.model import TILE, CompiledModel
 from genloom.engine.plan import Plan, RunSettings, bind, compiled, runtime_named
 from genloom.engine.report import Report
+from genloom.engine.verify import verify_all
 from genloom.errors import ModelError, shown
 from genloom.options import check, plain
 from genloom.stage import Inputs
@@ -211,9 +212,10 @@ def open_model(
     *,
     provider: str = "auto",
     threads: int = 0,
+    tile: int = TILE,
     catalog: Catalog | None = None,
 ) -> OpenModel:
-    """Open a model by name or path, compiled and ready.
+    """Open a model by name or path, compiled and ready; `tile` as in `RunSettings`.
 
     Raises:
         UnknownName: when there is no such model.
@@ -221,13 +223,19 @@ def open_model(
         ModelError: when a graph of it is damaged.
     """
     catalog = catalog or Catalog.load()
-    settings = RunSettings(provider=provider, threads=threads)
+    settings = RunSettings(provider=provider, threads=threads, tile=tile)
     bundle = models.find(os.fspath(name), catalog)
     runtime = runtime_named(catalog, settings.runtime)
     model = compiled(bundle, catalog, runtime, settings, threads)
     for part in bundle.card.parts:
         model.network(part)
     return OpenModel(model)
+
+
+def verify_model(name: str | os.PathLike[str], *, catalog: Catalog | None = None) -> list[str]:
+    """Check a bundle against its card, as `genloom models verify` does; gives what is wrong."""
+    (verdict,) = verify_all([os.fspath(name)], catalog or Catalog.load())
+    return list(verdict.problems)
 
 
 def _check_sampling(**given: Any) -> None:

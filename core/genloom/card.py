@@ -6,6 +6,7 @@ it is data: nothing in a bundle is ever executed or unpickled.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,12 +101,41 @@ class SizeRule(_Entry):
     Attributes:
         multiple: height and width must be multiples of this.
         minimum: neither may be smaller.
+        square: they must be equal.
         fixed: height and width when the graphs take only that size.
+        stride: tiles begin at multiples of this, and of `multiple`: a network that works in
+            windows of 8 pixels takes any size, but sees a picture moved by 4 otherwise.
+        overlap: pixels by which tiles of a network whose receptive field is `global` overlap.
+            Such a network is cut only where this was asked for, since the cuts change its results;
+            the tiles are blended.
     """
 
     multiple: int = Field(default=1, ge=1)
     minimum: int = Field(default=1, ge=1)
+    square: bool = False
     fixed: tuple[Positive, Positive] | None = None
+    stride: int = Field(default=1, ge=1)
+    overlap: int = Field(default=0, ge=0)
+
+    @property
+    def step(self) -> int:
+        """What every offset of a tile is a multiple of."""
+        return math.lcm(self.multiple, self.stride)
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """The smallest size the graphs take that holds a picture, or a tile of it."""
+        if self.square:
+            height = width = max(height, width)
+        if self.fixed is not None:
+            rows, columns = self.fixed
+            return _raised(height, rows, self.step), _raised(width, columns, self.step)
+        least = -(-self.minimum // self.multiple) * self.multiple
+        return _raised(height, least, self.multiple), _raised(width, least, self.multiple)
+
+
+def _raised(length: int, least: int, step: int) -> int:
+    """The smallest of `least`, `least + step`, … that is not below `length`."""
+    return least + -(-max(0, length - least) // step) * step
 
 
 class Likelihood(_Entry):
@@ -130,6 +160,8 @@ class Origin(_Entry):
         parts: of a training that was resumed with other steps or devices, on which its weights
             depend: what each command did, in their order; else empty.
         data: what it was trained on, in words.
+        source: file name of the weights it was imported from; `source_sha256` is their digest.
+        architecture: how the source's authors call the network.
         steps: optimiser steps; `seconds` is the time they took on `device`.
         versions: versions of genloom, torch and the like.
     """
@@ -139,6 +171,9 @@ class Origin(_Entry):
     command: str = ""
     parts: tuple[str, ...] = ()
     data: str = ""
+    source: str = ""
+    source_sha256: str = ""
+    architecture: str = ""
     steps: int = 0
     seconds: float = 0.0
     device: str = ""

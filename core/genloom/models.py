@@ -209,6 +209,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
     size = f"{rule.fixed[1]}×{rule.fixed[0]}" if rule.fixed else "any size"
     if not rule.fixed and rule.multiple > 1:
         size = f"multiples of {rule.multiple}"
+    size += ", square" if rule.square else ""
     return {
         "family": card.family,
         "summary": card.summary,

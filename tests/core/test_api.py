@@ -175,3 +175,18 @@ def test_a_model_without_classes_refuses_labels(vae):
         vae.sample(2, label=1)
     with pytest.raises(ModelError, match="knows no classes"):
         vae.decode(np.zeros((1, 4), np.float32), [0])
+
+
+def test_a_sound_bundle_has_nothing_wrong_and_a_damaged_one_is_told(
+    catalog, tiny_bundles, tmp_path
+):
+    folder = shutil.copytree(tiny_bundles / "tiny-image", tmp_path / "tiny-image")
+    assert genloom.verify_model(folder, catalog=catalog) == []
+    (folder / "network.onnx").write_bytes(b"damaged")
+    (problem,) = genloom.verify_model(folder, catalog=catalog)
+    assert "not the one the card describes" in problem
+
+
+def test_tiles_may_be_asked_for(catalog):
+    model = genloom.open_model("tiny-image", tile=40, catalog=catalog)
+    assert model.model.tile == 40

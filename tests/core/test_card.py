@@ -210,3 +210,19 @@ def test_a_card_with_any_line_replaced_is_sound_or_an_invalid_file(tmp_path_fact
         Card.read(folder)
     except InvalidFile as error:
         assert str(folder) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "expected"),
+    [
+        ({"multiple": 8}, (10, 16), (16, 16)),
+        ({"multiple": 8, "minimum": 32}, (1, 33), (32, 40)),
+        ({"multiple": 8, "minimum": 20}, (1, 1), (24, 24)),
+        ({}, (5, 7), (5, 7)),
+        ({"multiple": 4, "square": True}, (5, 9), (12, 12)),
+        ({"fixed": (20, 30)}, (9, 31), (20, 31)),
+        ({"fixed": (20, 30), "stride": 8}, (21, 30), (28, 30)),
+    ],
+)
+def test_a_size_rule_says_what_a_picture_is_padded_to(rule, size, expected):
+    assert SizeRule(**rule).padded(*size) == expected

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from genloom import models
-from genloom.card import SizeRule
+from genloom.card import Port, SizeRule
 from genloom.engine.model import CompiledModel, reflect, with_channels
 from genloom.engine.plan import RunSettings, compiled, runtime_named
 from genloom.errors import ModelError
@@ -139,11 +139,11 @@ def test_a_model_that_sees_a_picture_whole_is_never_cut(open_tiny, monkeypatch):
     model = open_tiny(tile=16)
     card = model.card.model_copy(update={"receptive_field": "global"})
     object.__setattr__(model.bundle, "card", card)
-    assert len(model._tiles(400, 400, 2)) == 1
+    assert len(model._tiles(400, 400)) == 1
     fixed = card.model_copy(update={"size": SizeRule(fixed=(64, 64))})
     object.__setattr__(model.bundle, "card", fixed)
     with pytest.raises(ModelError, match="one size only"):
-        model._tiles(100, 100, 1)
+        model._tiles(100, 100)
 
 
 def test_a_model_of_one_size_with_a_finite_field_is_tiled(open_tiny):
@@ -154,6 +154,85 @@ def test_a_model_of_one_size_with_a_finite_field_is_tiled(open_tiny):
     result = model.image("network", Batch.images(items(1), pixels), **LEVEL)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     assert np.allclose(result.pixels[inner], blur(pixels)[inner], atol=1e-6)
+
+
+def changed(model, **fields):
+    """The model with another card."""
+    card = model.card.model_copy(update=fields)
+    object.__setattr__(model.bundle, "card", card)
+    return model
+
+
+def seen_by(model, function):
+    """Put a function in the place of the graph; gives the shapes it is called with."""
+    shapes = []
+
+    class Spy:
+        def run(self, inputs):
+            shapes.append(inputs["image"].shape)
+            return {"result": function(inputs["image"])}
+
+    model._networks["network"] = Spy()
+    return shapes
+
+
+def test_a_graph_for_one_picture_gets_one_at_a_time(open_tiny):
+    model = open_tiny()
+    port = Port(axes=(1, 3, "height", "width"))
+    part = model.card.parts["network"].model_copy(
+        update={"inputs": {"image": port}, "outputs": {"result": port}}
+    )
+    shapes = seen_by(changed(model, parts={"network": part}), lambda image: image)
+    pixels = picture(3, 8, 6, 3)
+    result = model.image("network", Batch.images(items(3), pixels))
+    assert shapes == [(1, 3, 8, 6)] * 3
+    assert np.allclose(result.pixels, as_float(pixels))
+
+
+@pytest.mark.parametrize("size", [(37, 11), (20, 12), (64, 100), (5, 5)])
+def test_every_tile_of_a_model_of_one_size_has_that_size(open_tiny, size):
+    rule = SizeRule(fixed=(20, 12), stride=2)
+    model = changed(open_tiny(), size=rule, receptive_field=3)
+    shapes = seen_by(model, lambda image: image)
+    pixels = picture(1, *size, 3)
+    result = model.image("network", Batch.images(items(1), pixels))
+    assert set(shapes) == {(1, 3, 20, 12)}
+    assert np.allclose(result.pixels, as_float(pixels))
+
+
+def test_tiles_begin_at_multiples_of_the_stride_though_the_picture_is_none(open_tiny):
+    model = changed(open_tiny(tile=32), size=SizeRule(stride=8), receptive_field=5)
+    shapes = seen_by(model, lambda image: image)
+    pixels = picture(1, 61, 83, 3)
+    result = model.image("network", Batch.images(items(1), pixels))
+    assert all(tile.rows.start % 8 == tile.columns.start % 8 == 0 for tile in model._tiles(61, 83))
+    assert {shape[2] for shape in shapes} == {32, 29}
+    assert np.allclose(result.pixels, as_float(pixels))
+
+
+def test_a_square_model_gets_squares(open_tiny):
+    model = changed(open_tiny(), size=SizeRule(multiple=4, square=True))
+    shapes = seen_by(model, lambda image: image)
+    result = model.image("network", Batch.images(items(1), picture(1, 9, 17, 3)))
+    assert shapes == [(1, 3, 20, 20)] and result.size == (9, 17)
+
+
+@pytest.mark.parametrize("rule", [SizeRule(overlap=8), SizeRule(overlap=8, fixed=(24, 24))])
+def test_a_model_that_sees_a_picture_whole_is_cut_and_blended_where_that_was_asked(open_tiny, rule):
+    model = changed(open_tiny(tile=24), size=rule, receptive_field="global")
+    mean = lambda image: image - image.mean(axis=(2, 3), keepdims=True)  # noqa: E731
+    shapes = seen_by(model, mean)
+    flat = np.full((1, 70, 50, 3), 0.4, np.float32)
+    assert np.allclose(model.image("network", Batch.images(items(1), flat)).pixels, 0, atol=1e-6)
+    assert len(shapes) > 4
+    ramp = np.linspace(0, 1, 70, dtype=np.float32)[None, :, None, None] * np.ones_like(flat)
+    result = model.image("network", Batch.images(items(1), ramp)).pixels
+    assert np.abs(np.diff(result[0], axis=0)).max() < 0.05, "no seam"
+
+
+def test_padding_is_that_of_the_tools_networks_come_from():
+    row = np.array([[1, 2, 3]], np.float32)[None, ..., None]
+    assert reflect(row, 2, 7)[0, :, :, 0].tolist() == [[1, 2, 3, 2, 1, 1, 1]] * 2
 
 
 def test_tiles_smaller_than_the_field_are_refused(open_tiny):

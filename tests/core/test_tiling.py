@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ def test_spans_keep_every_pixel_once_and_stay_clear_of_inner_edges(blocks, multi
 
 
 def test_a_picture_no_larger_than_a_tile_is_one_tile():
-    assert len(list(tiling.tiles(64, 48, 64, 10, 8))) == 1
+    assert len(list(tiling.tiles((64, 48), (64, 64), 10, 8))) == 1
 
 
 def test_a_tile_too_small_for_its_margin_is_refused_with_the_size_needed():
@@ -40,9 +41,16 @@ def test_a_tile_too_small_for_its_margin_is_refused_with_the_size_needed():
         tiling.spans(1000, 64, 32, 8)
 
 
-@pytest.mark.parametrize(
-    ("length", "multiple", "minimum", "expected"),
-    [(10, 8, 1, 16), (16, 8, 1, 16), (1, 8, 32, 32), (33, 8, 32, 40), (5, 1, 1, 5)],
-)
-def test_padding_meets_the_size_rule(length, multiple, minimum, expected):
-    assert tiling.padded(length, multiple, minimum) == expected
+def test_the_last_tile_is_shorter_where_the_axis_is_no_multiple():
+    first, last = tiling.spans(45, 32, 4, 8)
+    assert (first.start, first.length, last.start, last.length) == (0, 32, 16, 29)
+    assert first.keep_to == last.keep_from == 28
+
+
+def test_blended_tiles_count_the_same_everywhere_at_the_picture_s_edges():
+    spans = tiling.spans(40, 16, 4, 1)
+    total = np.zeros(80)
+    for span in spans:
+        total[span.start * 2 : (span.start + span.length) * 2] += tiling.weights(span, 40, 8, 2)
+    assert total.min() > 0
+    assert total[0] == total[-1] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from genloom import imaging
 from genloom.backend import Backend
 from genloom.card import Card
 from genloom.engine import tiling
+from genloom.engine.stitch import Stitch
 from genloom.errors import ModelError
 from genloom.models import Bundle
 from genloom.runtime import Network
@@ -147,22 +149,12 @@ class CompiledModel:
         return batch.with_pixels(result)
 
     def _whole_or_tiled(self, part: str, pixels: Array, ports: Mapping[str, Array]) -> Floats:
-        rule, scale = self.card.size, self.card.scale
+        card = self.card
         height, width = pixels.shape[1:3]
-        multiple = rule.multiple
-        if rule.fixed is not None:
-            padded = (max(height, rule.fixed[0]), max(width, rule.fixed[1]))
-            multiple = 1
-        else:
-            padded = (
-                tiling.padded(height, multiple, rule.minimum),
-                tiling.padded(width, multiple, rule.minimum),
-            )
+        padded = card.size.padded(height, width)
         pixels = reflect(pixels, *padded)
-        result = np.empty(
-            (len(pixels), height * scale, width * scale, self.card.channels), np.float32
-        )
-        for tile in self._tiles(*padded, multiple):
+        stitch = Stitch((height, width), padded, card)
+        for tile in self._tiles(*padded):
             rows, columns = tile.rows, tile.columns
             piece = pixels[
                 :,
@@ -170,53 +162,67 @@ class CompiledModel:
                 columns.start : columns.start + columns.length,
             ]
             image = np.ascontiguousarray(as_float(piece).transpose(0, 3, 1, 2))
-            done = self.run(part, {"image": image, **ports})["result"].transpose(0, 2, 3, 1)
-            _place(result, done, tile, scale)
-        return result
+            stitch.add(self._result(part, image, ports).transpose(0, 2, 3, 1), tile)
+        return stitch.result
 
-    def _tiles(self, height: int, width: int, multiple: int) -> list[tiling.Tile]:
-        card, tile = self.card, self.tile
-        if card.size.fixed is not None:
-            tile = card.size.fixed[0]
-            if card.size.fixed[0] != card.size.fixed[1]:
-                raise ModelError(f"'{card.name}' takes one size that is not square; it cannot tile")
-        if card.receptive_field == "global":
-            if card.size.fixed not in (None, (height, width)):
-                raise ModelError(
-                    f"'{card.name}' sees a picture whole and takes one size only",
-                    expected=f"{card.size.fixed}",
-                    got=f"{(height, width)}",
-                    hint="Put a `resize` before it",
-                )
-            tile = max(height, width)
-        margin = 0 if card.receptive_field == "global" else card.receptive_field // 2
+    def _result(self, part: str, image: Floats, ports: Mapping[str, Array]) -> Floats:
+        """`result` of an image→image graph; a graph made for one picture gets one at a time."""
+        inputs = {"image": image, **ports}
+        if self.card.parts[part].inputs["image"].axes[0] != 1:
+            return self.run(part, inputs)["result"]
+        results = [
+            self.run(part, {name: value[n : n + 1] for name, value in inputs.items()})["result"]
+            for n in range(len(image))
+        ]
+        return np.concatenate(results)
+
+    def _tiles(self, height: int, width: int) -> list[tiling.Tile]:
+        """How a picture that meets the size rule is cut; one tile where it is not."""
+        rule, margin = self.card.size, _margin(self.card)
+        tile = rule.fixed or (self.tile // rule.step * rule.step,) * 2
         # A picture a little larger than a tile costs less whole than in two overlapping tiles.
-        if height * width <= 1.5 * tile * tile and card.size.fixed is None:
-            tile = max(height, width)
+        large = height * width > 1.5 * tile[0] * tile[1] or rule.fixed is not None
+        if margin is None and rule.fixed not in (None, (height, width)):
+            raise ModelError(
+                f"'{self.card.name}' sees a picture whole and takes one size only",
+                expected=f"{tile[1]}×{tile[0]}",
+                got=f"{width}×{height}",
+                hint="Put a `resize` before it, or import it with `--overlap`, to be cut",
+            )
+        if margin is None or not large:
+            tile = (height, width)
         try:
-            return list(tiling.tiles(height, width, tile, margin, multiple))
+            return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
         except ValueError as error:
-            raise ModelError(f"'{card.name}' cannot be tiled like this: {error}") from None
+            raise ModelError(f"'{self.card.name}' cannot be tiled like this: {error}") from None
 
 
-def _place(result: Floats, done: Floats, tile: tiling.Tile, scale: int) -> None:
-    """Copy the kept part of a tile's result to where it belongs, without the padding."""
-    rows, columns = tile.rows, tile.columns
-    bottom = min(rows.keep_to * scale, result.shape[1])
-    right = min(columns.keep_to * scale, result.shape[2])
-    top, left = rows.keep_from * scale, columns.keep_from * scale
-    y, x = top - rows.start * scale, left - columns.start * scale
-    if bottom > top and right > left:
-        result[:, top:bottom, left:right] = done[:, y : y + bottom - top, x : x + right - left]
+def _margin(card: Card) -> int | None:
+    """Pixels of a tile at its inner edges that are not right by themselves.
+
+    None for a network that sees a picture whole and must not be cut.
+    """
+    if card.receptive_field != "global":
+        return card.receptive_field // 2
+    return -(-card.size.overlap // 2) or None
 
 
 def reflect(pixels: Array, height: int, width: int) -> Array:
-    """Pad N×H×W×C at the bottom and right by mirroring, to at least this size."""
-    while pixels.shape[1] < height or pixels.shape[2] < width:
-        down = min(height - pixels.shape[1], pixels.shape[1])
-        across = min(width - pixels.shape[2], pixels.shape[2])
-        pixels = np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode="symmetric")
-    return pixels
+    """Pad N×H×W×C at the bottom and right to at least this size.
+
+    By mirroring about the last row and column, and by repeating the last one where a picture is too
+    small for that: as the tools do that community networks come from, so that pixels are equal.
+    """
+    down, across = max(0, height - pixels.shape[1]), max(0, width - pixels.shape[2])
+    mirrored = min(down, pixels.shape[1] - 1), min(across, pixels.shape[2] - 1)
+    pixels = _padded(pixels, *mirrored, "reflect")
+    return _padded(pixels, down - mirrored[0], across - mirrored[1], "edge")
+
+
+def _padded(pixels: Array, down: int, across: int, mode: Literal["reflect", "edge"]) -> Array:
+    if down == across == 0:
+        return pixels
+    return np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode=mode)
 
 
 def with_channels(pixels: Array, channels: int) -> Array:

@@ -11,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from genloom.types import Floats
+
 
 @dataclass(frozen=True)
 class Span:
@@ -33,9 +37,11 @@ class Tile:
 def spans(length: int, tile: int, margin: int, multiple: int) -> list[Span]:
     """Cover an axis with tiles of one length; the last is shifted inward.
 
+    Where the axis is no multiple of `multiple`, the last is shorter by what is missing.
+
     Args:
-        length: of the axis, a multiple of `multiple`.
-        tile: length of a tile; rounded down to a multiple.
+        length: of the axis.
+        tile: length of a tile.
         margin: pixels at inner edges that are not kept.
         multiple: of which every offset is one.
 
@@ -44,32 +50,42 @@ def spans(length: int, tile: int, margin: int, multiple: int) -> list[Span]:
     """
     if length <= tile:
         return [Span(0, length, 0, length)]
-    tile = tile // multiple * multiple
-    margin = -(-margin // multiple) * multiple
-    step = tile - 2 * margin
+    step = (tile - 2 * margin) // multiple * multiple
     if step < multiple:
         raise ValueError(
             f"a tile of {tile} pixels is too small for a margin of {margin} on either side; "
             f"at least {2 * margin + multiple} are needed"
         )
-    starts = [*range(0, length - tile, step), length - tile]
+    last = -(-(length - tile) // multiple) * multiple
     found: list[Span] = []
     kept = 0
-    for start in starts:
-        end = length if start == starts[-1] else start + tile - margin
-        found.append(Span(start, tile, kept, end))
+    for start in (*range(0, last, step), last):
+        end = length if start == last else start + tile - margin
+        found.append(Span(start, min(tile, length - start), kept, end))
         kept = end
     return found
 
 
-def tiles(height: int, width: int, tile: int, margin: int, multiple: int) -> Iterator[Tile]:
-    """Cover a picture with tiles, row by row; see `spans`."""
-    columns = spans(width, tile, margin, multiple)
-    for rows in spans(height, tile, margin, multiple):
+def tiles(
+    size: tuple[int, int], tile: tuple[int, int], margin: int, multiple: int
+) -> Iterator[Tile]:
+    """Cover a picture of some height and width with tiles, row by row; see `spans`."""
+    columns = spans(size[1], tile[1], margin, multiple)
+    for rows in spans(size[0], tile[0], margin, multiple):
         for column in columns:
             yield Tile(rows, column)
 
 
-def padded(length: int, multiple: int, minimum: int) -> int:
-    """The smallest length a network takes that is not below `length`."""
-    return -(-max(length, minimum) // multiple) * multiple
+def weights(span: Span, length: int, overlap: int, scale: int) -> Floats:
+    """How much each output pixel of a tile counts along one axis where tiles are blended.
+
+    Rises over `overlap` pixels from each edge that is not an edge of the picture; what tiles
+    share is then divided by the sum of their weights.
+    """
+    place = np.arange(span.length * scale, dtype=np.float32) + np.float32(0.5)
+    ramp = np.float32(max(1, overlap) * scale)
+    ones = np.ones_like(place)
+    rising = ones if span.start == 0 else np.minimum(place / ramp, 1)
+    falling = ones if span.start + span.length >= length else np.minimum(place[::-1] / ramp, 1)
+    result: Floats = np.minimum(rising, falling)
+    return result

@@ -175,10 +175,7 @@ def _trial_problems(network: Network, part: Part, card: Card) -> Iterator[str]:
 
 def _lengths(trial: tuple[int, int, int], card: Card) -> dict[str, int]:
     batch, *sides = trial
-    rule = card.size
-    if rule.fixed is not None:
-        sides = list(rule.fixed)
-    height, width = (-(-max(side, rule.minimum) // rule.multiple) * rule.multiple for side in sides)
+    height, width = card.size.fixed or card.size.padded(*sides)
     return {"batch": batch, "height": height, "width": width}
 
 
