@@ -37,16 +37,25 @@ _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLi
            "Multinomial", "Dropout")  # fmt: skip
 
 
-def to_onnx(part: str, graph: Graph, multiple: int = 1) -> onnx.ModelProto:
+def to_onnx(
+    part: str,
+    graph: Graph,
+    multiple: int = 1,
+    example_size: tuple[int, int] = SIZES[0],
+) -> onnx.ModelProto:
     """The graph as one self-contained ONNX model with the ports' names and nothing private in it.
+
+    Args:
+        part: what to call it in errors.
+        graph: what to export.
+        multiple: heights and widths are multiples of this.
+        example_size: height and width of the pictures that the exporter follows through it.
 
     Raises:
         GenloomError: when torch cannot export it, or it draws random numbers.
     """
-    sizes = {
-        "batch": 2,
-        **dict(zip(("height", "width"), _rounded(SIZES[0], multiple), strict=True)),
-    }
+    height, width = _rounded(example_size, multiple)
+    sizes = {"batch": 2, "height": height, "width": width}
     example = tuple(example_inputs(graph.inputs, sizes).values())
     dynamic = tuple(
         {i: torch.export.Dim.AUTO for i, axis in enumerate(port.axes) if isinstance(axis, str)}

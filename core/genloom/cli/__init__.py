@@ -28,6 +28,7 @@ OWN = {
 }
 SHIPPED = {
     "eval": "Measure how good a model is.",
+    "import": "Turn weights that others trained into a bundle.",
     "latents": "Draw the latent space of models.",
     "train": "Train a model from a recipe and export it.",
 }

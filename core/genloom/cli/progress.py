@@ -173,11 +173,8 @@ def plan_text(described: dict[str, Any]) -> str:
             f"  {stage['id']:<14}{stage['cardinality']:<10} → {stage['gives']:<8} {options}"
         )
     for name, model in described["models"].items():
-        field = model["receptive_field"]
-        tiles = "whole" if field == "global" else f"tiles of {described['tile']}, field {field} px"
-        lines.append(
-            f"model     {name} ({model['family']}, {model['from']}) on {model['provider']}; {tiles}"
-        )
+        origin = f"{model['family']}, {model['from']}"
+        lines.append(f"model     {name} ({origin}) on {model['provider']}; {model['cutting']}")
     lines.append(
         f"parallel  {described['workers']} workers × {described['threads']} threads, "
         f"batch {described['batch']}, queues of {described['queue_bytes'] // 2**20} MiB"

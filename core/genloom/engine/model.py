@@ -67,6 +67,15 @@ class CompiledModel:
                 self._tensors = self.bundle.tensors()
             return self._tensors
 
+    @property
+    def cutting(self) -> str:
+        """How large pictures are put through it, in words."""
+        card, fixed = self.card, self.card.size.fixed
+        tiles = f"tiles of {fixed[1]}×{fixed[0]}" if fixed else f"tiles of {self.tile}"
+        if card.receptive_field != "global":
+            return f"{tiles}, field {card.receptive_field} px"
+        return f"{tiles}, blended over {card.size.overlap} px" if card.size.overlap else "whole"
+
     def network(self, part: str) -> Network:
         """The compiled graph of a part; compiled once."""
         with self._lock:

@@ -150,6 +150,7 @@ class Plan:
             "digest": bundle.digest,
             "provider": self.providers[name],
             "receptive_field": card.receptive_field,
+            "cutting": self.models[name].cutting,
             "scale": card.scale,
         }
 

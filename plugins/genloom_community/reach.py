@@ -1,0 +1,201 @@
+"""How far a network looks and in which steps it moves: measured on its ONNX graph.
+
+A block of the picture is changed, and what changes in the result tells the reach. That is done
+with the weights as they are, and again with positive ones and an infinite block: infinity passes
+every layer, so neither a switched-off activation nor rounding hides what a pixel can depend on.
+Strips are long along one axis and short along the other, which costs little and measures the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from genloom.runtime import Network, Settings
+from genloom.runtime.ort import OnnxRuntime
+from genloom.types import Array, Floats
+from genloom_community.request import Draft
+
+LENGTHS = (128, 256, 512, 1024)
+"""Lengths of the strips; a reach that fills the last is global."""
+NARROW = 64
+STRIDES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 12, 14, 24, 48)
+"""Strides that are tried, in this order."""
+SAME = 1e-4
+"""Largest difference between a network's results on moved pictures, for rounding."""
+
+_WEIGHED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+
+Field = int | Literal["global"]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What was measured: the receptive field, and the stride that tiles keep to."""
+
+    field: Field
+    stride: int = 1
+
+
+def measured(draft: Draft) -> Reach:
+    """Receptive field and stride of a network with genloom's ports."""
+    measurement = _Measurement(draft)
+    for stride in STRIDES:
+        step = math.lcm(draft.size.multiple, stride)
+        field = measurement.field(step)
+        if field == "global":
+            return Reach("global")
+        if measurement.moves(step, field // 2):
+            return Reach(field, stride if step > draft.size.multiple else 1)
+    return Reach("global")
+
+
+def compiled(model: onnx.ModelProto, threads: int = 0) -> Network:
+    """The graph for the CPU."""
+    return OnnxRuntime().compile(
+        model.SerializeToString(), Settings(provider="cpu", threads=threads)
+    )
+
+
+class _Measurement:
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
+        self.network = compiled(draft.model)
+        self.positive = compiled(positive(draft.model))
+        self.random = np.random.default_rng(0)
+
+    def field(self, step: int) -> Field:
+        """The receptive field as far as blocks of `step` pixels tell it, never too small."""
+        farthest = 0
+        for axis in (0, 1):
+            for size in self._sizes(axis):
+                reach = self._reach(size, axis, step)
+                if reach is not None:
+                    break
+            else:
+                return "global"
+            farthest = max(farthest, reach)
+        return 2 * farthest + 1
+
+    def _sizes(self, axis: int) -> Iterator[tuple[int, int]]:
+        rule = self.draft.size
+        if rule.fixed is not None:
+            yield rule.fixed
+            return
+        for length in LENGTHS:
+            size = [NARROW, NARROW]
+            size[axis] = length
+            yield rule.padded(*size)
+
+    def _reach(self, size: tuple[int, int], axis: int, step: int) -> int | None:
+        """Pixels from a changed block to the farthest change; None where that met the border."""
+        length = size[axis]
+        start = length // 2 // step * step
+        picture = self._picture(size)
+        block = [slice(None)] * 4
+        block[2 + axis] = slice(start, start + step)
+        across = size[1 - axis] // 2 // step * step
+        block[3 - axis] = slice(across, across + step)
+        changed = np.zeros(length, bool)
+        changed |= self._changed(self.network, picture, block, axis, 1 - picture[tuple(block)])
+        changed |= self._changed(self.network, picture, block, axis, np.float32(4))
+        changed |= self._changed(self.positive, picture, block, axis, np.float32(np.inf))
+        (places,) = changed.nonzero()
+        if len(places) == 0:
+            return 0
+        low, high = int(places[0]), int(places[-1])
+        if low == 0 or high == length - 1:
+            return None
+        return max(start + step - 1 - low, high - start)
+
+    def _changed(
+        self, network: Network, picture: Floats, block: list[slice], axis: int, value: Any
+    ) -> Array:
+        """Where along an axis, in pixels of the input, the result is another."""
+        other = picture.copy()
+        other[tuple(block)] = value
+        with np.errstate(all="ignore"):
+            before, after = (self._run(network, one) for one in (picture, other))
+        differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))
+        along = differs.any(axis=(0, 1, 3 - axis))
+        return np.asarray(along.reshape(-1, self.draft.scale).any(axis=1))
+
+    def moves(self, step: int, margin: int) -> bool:
+        """Whether the network sees the same in a picture that is moved by `step` pixels.
+
+        True too for a network of one size that is too small to tell: it cannot be tiled anyway.
+        """
+        return all(self._moves(axis, step, margin) for axis in (0, 1))
+
+    def _moves(self, axis: int, step: int, margin: int) -> bool:
+        needed = 2 * margin + 3 * step + 16
+        sizes = [size for size in self._sizes(axis) if size[axis] >= needed]
+        if not sizes:
+            return self.draft.size.fixed is not None
+        size, scale = sizes[0], self.draft.scale
+        longer = list(size)
+        longer[axis] += step
+        strip = self._picture((longer[0], longer[1]))
+        first = self._run(self.network, _cut(strip, axis, 0, size[axis]))
+        second = self._run(self.network, _cut(strip, axis, step, longer[axis]))
+        first = _cut(first, axis, (margin + step) * scale, (size[axis] - margin) * scale)
+        second = _cut(second, axis, margin * scale, (size[axis] - margin - step) * scale)
+        return bool(np.abs(first - second).max() <= SAME * max(1.0, float(np.abs(first).max())))
+
+    def _picture(self, size: tuple[int, int]) -> Floats:
+        return self.random.uniform(0.1, 0.9, (1, self.draft.channels, *size)).astype(np.float32)
+
+    def _run(self, network: Network, picture: Floats) -> Floats:
+        inputs: dict[str, Array] = {"image": picture}
+        if self.draft.level is not None:
+            inputs["noise_level"] = np.full(1, max(self.draft.level, 0.1), np.float32)
+        return np.asarray(network.run(inputs)["result"], np.float32)
+
+
+def _cut(array: Floats, axis: int, start: int, stop: int) -> Floats:
+    part = [slice(None)] * 4
+    part[2 + axis] = slice(start, stop)
+    return np.ascontiguousarray(array[tuple(part)])
+
+
+def positive(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with positive weights so small that sums stay near 1, and no bias."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    weights, biases = _weight_names(copy)
+    for name, tensor in _tensors(copy):
+        array = numpy_helper.to_array(tensor)
+        if name not in weights | biases or not np.issubdtype(array.dtype, np.floating):
+            continue
+        value = 0.0 if name in biases else 1 / max(1, array.size // max(1, array.shape[0]))
+        full = np.full(array.shape, value, array.dtype)
+        tensor.CopyFrom(numpy_helper.from_array(full, tensor.name))
+    return copy
+
+
+def _weight_names(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
+    weights, biases = set[str](), set[str]()
+    for node in model.graph.node:
+        if node.op_type in _WEIGHED:
+            weights |= set(node.input[:2])
+            biases |= set(node.input[2:])
+        elif node.op_type == "PRelu":
+            weights.add(node.input[1])
+    return weights, biases
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """The constants of a graph by the name that nodes call them."""
+    for tensor in model.graph.initializer:
+        yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    yield node.output[0], attribute.t

@@ -1,0 +1,100 @@
+"""What is asked of an import, and what an importer makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from genloom.card import UNIT, Port, SizeRule
+
+if TYPE_CHECKING:
+    import onnx
+
+PART = "network"
+Layout = Literal["nchw", "nhwc"]
+Values = tuple[float, float]
+
+RANGES: Mapping[str, Values] = {"0-1": (0, 1), "0-255": (0, 255), "-1-1": (-1, 1)}
+"""Ranges of pixel values that networks are trained on, as the command line names them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asked for.
+
+    Attributes:
+        file: the weights.
+        folder: the bundle to write; its last part is the model's name.
+        licence: of the weights, which no file states reliably.
+        summary: what the model does, in a line.
+        scale: output size over input size; measured unless said, and refused if it is not so.
+        range: of the pixel values of a foreign graph; probed unless said.
+        layout: of a foreign graph; probed unless said.
+        bgr: whether a foreign graph takes and gives blue first, which cannot be probed.
+        size: height and width of a network that exports only at one size.
+        overlap: see `genloom.card.SizeRule`.
+        force: whether an older bundle in the folder is replaced.
+    """
+
+    file: Path
+    folder: Path
+    licence: str = "unknown"
+    summary: str = ""
+    scale: int | None = None
+    range: str | None = None
+    layout: Layout | None = None
+    bgr: bool = False
+    size: int = 256
+    overlap: int = 0
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A network with genloom's ports, before it is measured and written.
+
+    Attributes:
+        model: the graph; input `image` and, for some, `noise_level`; output `result`.
+        channels: 1 or 3.
+        scale: output size over input size.
+        size: the size rule; its `stride` and `overlap` come later.
+        batch: whether it takes several pictures at a time.
+        level: what `noise_level` is unless said, σ / 255; None for a network without.
+        architecture: how its authors call it.
+        difference: the largest one to what it was made from, on [0, 1].
+        notes: what was found out about it, each a line for people.
+    """
+
+    model: onnx.ModelProto
+    channels: Literal[1, 3]
+    scale: int
+    size: SizeRule
+    batch: bool = True
+    level: float | None = None
+    architecture: str = ""
+    difference: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Port]:
+        """The input ports for the card."""
+        image = picture_port(self.channels, self.size, batch=self.batch)
+        if self.level is None:
+            return {"image": image}
+        axes: tuple[int | str, ...] = ("batch",) if self.batch else (1,)
+        return {"image": image, "noise_level": Port(axes=axes, range=UNIT, default=self.level)}
+
+    @property
+    def outputs(self) -> dict[str, Port]:
+        """The output port for the card."""
+        return {"result": picture_port(self.channels, self.size, batch=self.batch, by=self.scale)}
+
+
+def picture_port(channels: int, size: SizeRule, *, batch: bool, by: int = 1) -> Port:
+    """A port of pictures; `by` is how many times larger they are than the size rule says."""
+    sides: tuple[int | str, int | str] = ("height", "width")
+    if size.fixed is not None:
+        sides = (size.fixed[0] * by, size.fixed[1] * by)
+    return Port(axes=("batch" if batch else 1, channels, *sides), range=UNIT)

@@ -1,0 +1,88 @@
+"""Weights from files that may hold anything: only tensors are ever taken from them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genloom.errors import GenloomError
+
+SAFE_WAY = (
+    "If you trust whoever made it, convert it once with the tool it comes from: "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'), and import that"
+)
+
+
+def state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, unwrapped as spandrel does.
+
+    Raises:
+        GenloomError: when the file is damaged, or wants more than tensors to be made.
+    """
+    import spandrel
+
+    loaded = _safetensors(path) if path.suffix.lower() == ".safetensors" else _pickled(path)
+    if not isinstance(loaded, Mapping):
+        raise GenloomError(
+            "the file holds no weights by name",
+            expected="a state dict",
+            got=type(loaded).__name__,
+            where=str(path),
+        )
+    found: Any = spandrel.canonicalize_state_dict(dict(loaded))
+    tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise GenloomError("the file holds no tensors", where=str(path))
+    return tensors
+
+
+def _safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise GenloomError(f"not a safetensors file ({error})", where=str(path)) from None
+
+
+def _pickled(path: Path) -> Any:
+    """A file of `torch.save`, unpickled with nothing but tensors and plain containers allowed."""
+    if _is_torchscript(path):
+        raise GenloomError(
+            "the file is a TorchScript archive: a program, not weights",
+            where=str(path),
+            hint=f"Programs are not run. {SAFE_WAY}",
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise GenloomError(
+            f"the file wants more than weights to be loaded ({_reason(error)})",
+            where=str(path),
+            hint=f"Loading it could run any code, so it is refused. {SAFE_WAY}",
+        ) from None
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise GenloomError(f"the file cannot be read ({reason[:200]})", where=str(path)) from None
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _reason(error: Exception) -> str:
+    """The sentence of torch's long message that names what was wanted."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "GLOBAL" in line or "nsupported" in line]
+    words = (named or lines or [type(error).__name__])[-1 if named else 0]
+    return words.removeprefix("WeightsUnpickler error: ").split(" by default")[0][:200]

@@ -1,0 +1,142 @@
+"""The stages `upscale` and `apply`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Gt, Interval, Le
+
+from genloom import imaging
+from genloom.card import Card
+from genloom.errors import GenloomError, ModelError, StageError
+from genloom.options import ModelName
+from genloom.stage import Model, Run, Stage
+from genloom.types import Array, Batch, Kind
+
+NETWORK = "network"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply(Stage):
+    """Put pictures through any network that gives a picture for a picture.
+
+    Args:
+        model: a model with the part `network`, such as `genloom import` makes.
+        strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all. Only for
+            networks that keep the size.
+    """
+
+    name, takes, gives = "apply", Kind.IMAGE, Kind.IMAGE
+    model: Annotated[str, ModelName(NETWORK)]
+    strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        """Apply the network; nothing is done at strength 0."""
+        if self.strength == 0:
+            return batch
+        model = run.model(self.model)
+        result = model.image(NETWORK, batch, **defaults(model, len(batch)))
+        if self.strength == 1:
+            return result
+        data = batch.data
+        return result.with_data(data + np.float32(self.strength) * (result.data - data))
+
+    def check_model(self, option: str, card: Card) -> None:
+        """The network must need nothing but a picture, and keep its size if results are blended."""
+        check_ports(card)
+        if self.strength < 1 and card.scale != 1:
+            raise GenloomError(
+                f"'{card.name}' enlarges pictures, so its result cannot be blended with them",
+                expected="strength 1",
+                got=f"{self.strength:g}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upscale(Stage):
+    """Enlarge pictures with a network.
+
+    Args:
+        model: a model with the part `network` that enlarges, such as `genloom import` makes.
+        scale: factor for both sides; the network's own unless said. For a larger one the network is
+            applied again, and what is then too large is reduced (antialiased).
+    """
+
+    name, takes, gives = "upscale", Kind.IMAGE, Kind.IMAGE
+    model: Annotated[str, ModelName(NETWORK)]
+    scale: Annotated[float, Gt(0), Le(64)] | None = None
+
+    def __call__(self, batch: Batch, run: Run) -> Batch:
+        """Enlarge; alpha follows."""
+        model = run.model(self.model)
+        own = model.card.scale
+        scale = own if self.scale is None else self.scale
+        height, width = (max(1, round(side * scale)) for side in batch.size)
+        times = passes(own, scale)
+        _check_pixels(*(side * own**times for side in batch.size))
+        for _ in range(times):
+            batch = model.image(NETWORK, batch, **defaults(model, len(batch)))
+        if batch.size == (height, width):
+            return batch
+        return batch.with_pixels(
+            np.stack([imaging.resize(one, height, width, "lanczos") for one in batch.pixels])
+        )
+
+    def check_model(self, option: str, card: Card) -> None:
+        """The network must enlarge, and need nothing but a picture."""
+        check_ports(card)
+        if card.scale == 1:
+            raise GenloomError(
+                f"'{card.name}' keeps the size of pictures",
+                expected="a model whose card says `scale: 2` or more",
+                hint="The stage `apply` takes it",
+            )
+
+
+def passes(own: int, scale: float) -> int:
+    """How often a network that enlarges `own` times is applied: until it is enough, at least once.
+
+    One that falls short by a thousandth is not applied again for that.
+    """
+    count = 1
+    while own**count < scale * 0.999:
+        count += 1
+    return count
+
+
+def defaults(model: Model, count: int) -> dict[str, Array]:
+    """What a network wants besides the picture, as its card says, for each picture."""
+    ports = model.card.parts[NETWORK].inputs
+    return {
+        name: np.full(count, port.default, np.float32)
+        for name, port in ports.items()
+        if name != "image"
+    }
+
+
+def check_ports(card: Card) -> None:
+    """Whether a network needs nothing but a picture.
+
+    Raises:
+        GenloomError: with the inputs that it lacks a default for.
+    """
+    part = card.parts.get(NETWORK)
+    inputs = {} if part is None else part.inputs
+    lacking = [n for n, port in inputs.items() if n != "image" and port.default is None]
+    if lacking:
+        raise ModelError(
+            f"'{card.name}' needs to be told more than this stage knows",
+            expected="a network whose other inputs have a default",
+            got=", ".join(lacking),
+        )
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > imaging.MAX_PIXELS:
+        raise StageError(
+            "the picture would become too large",
+            expected=f"at most {imaging.MAX_PIXELS} pixels",
+            got=f"{width}×{height}",
+        )
