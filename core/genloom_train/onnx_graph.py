@@ -76,12 +76,20 @@ def to_onnx(
             )
         model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
     except Exception as error:
-        first = str(error).strip().splitlines()[:1]
-        raise GenloomError(f"'{part}' cannot be exported to ONNX ({''.join(first)})") from error
+        reason = _reason(error)
+        raise GenloomError(f"'{part}' cannot be exported to ONNX ({reason})") from error
     random = sorted({node.op_type for node in model.graph.node} & set(_RANDOM))
     if random:
         raise GenloomError(f"the graph of '{part}' draws random numbers", got=", ".join(random))
     return _cleaned(model, graph)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what was wrong at the bottom of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
 def _cleaned(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 from genloom.card import SizeRule
 from genloom.errors import GenloomError
 from genloom.types import Array
+from genloom_community import padding
+from genloom_community.exporting import exportable
+from genloom_community.padding import Padding, with_padding
 from genloom_community.reach import compiled
 from genloom_community.request import PART, Draft, Request
 from genloom_community.state import state_dict
@@ -34,21 +39,21 @@ def draft(request: Request) -> Draft:
         GenloomError: when the file wants more than restricted loading allows, nobody knows the
             architecture, it is no image-to-image network, or it cannot be exported.
     """
-    found = recognised(request)
+    network = recognised(request)
     problems: list[str] = []
-    for attempt in _attempts(found, request.size):
+    for attempt in _attempts(network, request.size):
         try:
             return _exported(attempt, problems)
         except GenloomError as error:
             problems.append(error.what)
     raise GenloomError(
-        f"{found.architecture} cannot be exported to ONNX",
+        f"{network.architecture} cannot be exported to ONNX",
         got=problems[-1],
         where=str(request.file),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Recognised:
     """A network that spandrel recognised.
 
@@ -64,6 +69,14 @@ class Recognised:
     size: SizeRule
     level: float | None = None
 
+    @cached_property
+    def own_padding(self) -> Padding:
+        """How it pads pictures by itself."""
+        others = () if self.level is None else (torch.full((1,), self.level),)
+        sizes = [self.size.padded(*size) for size in padding.SIZES]
+        inputs = [(torch.rand(1, self.channels, *size), *others) for size in sizes]
+        return padding.found(self.module, inputs, self.size)
+
 
 def recognised(request: Request) -> Recognised:
     """Load the weights into the network they belong to."""
@@ -71,7 +84,7 @@ def recognised(request: Request) -> Recognised:
 
     state = state_dict(request.file)
     try:
-        found = spandrel.ModelLoader("cpu").load_from_state_dict(state)
+        model = spandrel.ModelLoader("cpu").load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
         raise GenloomError(
             "no architecture that spandrel knows has these weights",
@@ -84,7 +97,7 @@ def recognised(request: Request) -> Recognised:
             f"the weights do not fit the architecture they look like ({_first_line(error)})",
             where=str(request.file),
         ) from None
-    return _described(found, request)
+    return _described(model, request)
 
 
 def _described(found: Any, request: Request) -> Recognised:
@@ -169,8 +182,12 @@ def _attempts(found: Recognised, side: int) -> Iterator[Attempt]:
 def _exported(attempt: Attempt, problems: list[str]) -> Draft:
     blank, module = attempt.blank, attempt.found.module
     graph = Graph(module=module, inputs=blank.inputs, outputs=blank.outputs)
-    size = attempt.size.fixed or attempt.size.padded(*SIZES[0])
-    model = to_onnx(PART, graph, example_size=size)
+    padded = Padding() if attempt.size.fixed else attempt.found.own_padding
+    size = attempt.size.fixed or _example_size(attempt.size, padded)
+    with exportable(module):
+        model = to_onnx(PART, graph, example_size=size)
+    if padded.multiple > 1:
+        model = with_padding(model, padded, blank.scale)
     made = replace(blank, model=model)
     notes = []
     if attempt.size.fixed is not None:
@@ -178,6 +195,13 @@ def _exported(attempt: Attempt, problems: list[str]) -> Draft:
     elif not attempt.batch:
         notes.append("exports for one picture at a time")
     return replace(made, difference=_difference(made, graph), notes=tuple(notes))
+
+
+def _example_size(rule: SizeRule, padded: Padding) -> tuple[int, int]:
+    """A size that needs no padding, not square where it need not be."""
+    step = math.lcm(rule.multiple, padded.multiple)
+    height, width = (-(-side // step) * step for side in SIZES[0])
+    return rule.padded(height, width if width != height else width + step)
 
 
 def _difference(made: Draft, graph: Graph) -> float:
