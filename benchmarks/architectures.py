@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 240
+HEAD = """\
+| architecture | imports | sizes | large pictures | largest difference to torch | why not |
+|---|---|---|---|---|---|"""
 SIZES = ((67, 93), (101, 58))
 """Heights and widths of the pictures that go through whole."""
 
@@ -195,10 +198,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measured(sys.argv[2], Path(sys.argv[3]))))
         return
-    print(
-        "| architecture | imports | sizes | large pictures | largest difference to torch | why not |"
-    )
-    print("|---|---|---|---|---|---|")
+    print(HEAD)
     for name in sys.argv[1:] or NETWORKS:
         print(line(name, row_of(name)), flush=True)
 

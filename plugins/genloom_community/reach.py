@@ -22,7 +22,7 @@ from genloom.runtime.ort import OnnxRuntime
 from genloom.types import Array, Floats
 from genloom_community.request import Draft
 
-LENGTHS = (128, 256, 512, 1024)
+LENGTHS = (128, 1024)
 """Lengths of the strips; a reach that fills the last is global."""
 NARROW = 64
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 12, 14, 24, 48)
@@ -98,28 +98,31 @@ class _Measurement:
         length = size[axis]
         start = length // 2 // step * step
         picture = self._picture(size)
+        farthest = 0
         block = [slice(None)] * 4
         block[2 + axis] = slice(start, start + step)
         across = size[1 - axis] // 2 // step * step
         block[3 - axis] = slice(across, across + step)
-        changed = np.zeros(length, bool)
-        changed |= self._changed(self.network, picture, block, axis, 1 - picture[tuple(block)])
-        changed |= self._changed(self.network, picture, block, axis, np.float32(4))
-        changed |= self._changed(self.positive, picture, block, axis, np.float32(np.inf))
-        (places,) = changed.nonzero()
-        if len(places) == 0:
-            return 0
-        low, high = int(places[0]), int(places[-1])
-        if low == 0 or high == length - 1:
-            return None
-        return max(start + step - 1 - low, high - start)
+        for network, value in self._changes(picture[tuple(block)]):
+            other = picture.copy()
+            other[tuple(block)] = value
+            (places,) = self._changed(network, picture, other, axis).nonzero()
+            if len(places) == 0:
+                continue
+            low, high = int(places[0]), int(places[-1])
+            if low == 0 or high == length - 1:
+                return None
+            farthest = max(farthest, start + step - 1 - low, high - start)
+        return farthest
 
-    def _changed(
-        self, network: Network, picture: Floats, block: list[slice], axis: int, value: Any
-    ) -> Array:
-        """Where along an axis, in pixels of the input, the result is another."""
-        other = picture.copy()
-        other[tuple(block)] = value
+    def _changes(self, block: Floats) -> Iterator[tuple[Network, Any]]:
+        """What is put in the place of a block, and through which network; the farthest first."""
+        yield self.positive, np.float32(np.inf)
+        yield self.network, 1 - block
+        yield self.network, np.float32(4)
+
+    def _changed(self, network: Network, picture: Floats, other: Floats, axis: int) -> Array:
+        """Where along an axis, in pixels of the input, the results of two pictures differ."""
         with np.errstate(all="ignore"):
             before, after = (self._run(network, one) for one in (picture, other))
         differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
+from genloom.card import Card
+from genloom.errors import GenloomError
 from genloom.options import ModelName
 from genloom.stage import Run, Stage
 from genloom.types import Batch, Kind
@@ -21,9 +23,10 @@ class Denoise(Stage):
     """Remove noise from pictures.
 
     Args:
-        model: a model of the family `denoiser`.
+        model: a model of the family `denoiser`, or an imported network that keeps the size.
         sigma: standard deviation of the noise in 8-bit units, or `auto` to estimate it for each
-            picture. A larger value smooths more.
+            picture. A larger value smooths more. A network that is not told the noise level, but
+            sees it for itself, takes only `auto`.
         strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all.
     """
 
@@ -36,11 +39,31 @@ class Denoise(Stage):
         """Denoise at the level given or estimated; nothing is done at strength 0."""
         if self.strength == 0:
             return batch
-        result = run.model(self.model).image("network", batch, noise_level=self.levels(batch))
+        model = run.model(self.model)
+        ports = {"noise_level": self.levels(batch)} if _is_told(model.card) else {}
+        result = model.image("network", batch, **ports)
         if self.strength == 1:
             return result
         data = batch.data
         return result.with_data(data + np.float32(self.strength) * (result.data - data))
+
+    def check_model(self, option: str, card: Card) -> None:
+        """The network must keep the size, want no more than a noise level, and want it if said."""
+        part = card.parts.get("network")
+        others = set() if part is None else set(part.inputs) - {"image", "noise_level"}
+        if card.scale != 1 or others:
+            raise GenloomError(
+                f"'{card.name}' is no denoiser",
+                expected="a network that keeps the size and takes a picture, and a noise level",
+                got=", ".join(sorted(others)) or f"scale {card.scale}",
+            )
+        if self.sigma != "auto" and part is not None and not _is_told(card):
+            raise GenloomError(
+                f"'{card.name}' sees for itself how strong the noise is, and cannot be told",
+                expected="sigma: auto",
+                got=f"{self.sigma:g}",
+                hint="`strength` takes less of its result",
+            )
 
     def levels(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         """σ / 255 of each picture, (N,)."""
@@ -49,6 +72,11 @@ class Denoise(Stage):
         else:
             sigmas = [self.sigma] * len(batch)
         return np.array(sigmas, np.float32) / np.float32(255)
+
+
+def _is_told(card: Card) -> bool:
+    """Whether the network takes a noise level."""
+    return "noise_level" in card.parts["network"].inputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from genloom.errors import GenloomError
 from genloom.options import check, options_of
 from genloom.testing import FakeRun, check_stage, fake_model
 from genloom.types import Batch, Item
@@ -127,3 +128,20 @@ def test_the_stages_keep_the_contract():
     check_stage(Noise)
     check_stage(Denoise, run_with(), sigma=20)
     check_stage(Denoise, run_with(), strength=0.5)
+
+
+def test_a_network_that_is_not_told_the_level_gets_none():
+    run = FakeRun({"blind": fake_model(lambda image: image * 0.5, name="blind")})
+    result = Denoise(model="blind", strength=0.5)(pictures(), run)
+    np.testing.assert_allclose(result.data, 0.375, atol=1e-6)
+    card = run.models["blind"].card
+    Denoise(model="blind").check_model("model", card)
+    with pytest.raises(GenloomError, match="cannot be told; expected sigma: auto, got 25"):
+        Denoise(model="blind", sigma=25).check_model("model", card)
+
+
+@pytest.mark.parametrize("options", [{"scale": 2}, {"ports": ("noise_level", "style")}])
+def test_a_network_that_is_no_denoiser_is_refused(options):
+    card = fake_model(name="other", **options).card
+    with pytest.raises(GenloomError, match="'other' is no denoiser"):
+        Denoise(model="other").check_model("model", card)

@@ -1,0 +1,199 @@
+"""`genloom import` of weights that spandrel recognises; with tiny networks."""
+
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+import genloom
+from genloom.card import Card, SizeRule
+from genloom.errors import GenloomError
+from genloom_community.importing import import_file
+from genloom_community.request import Request
+
+spandrel = pytest.importorskip("spandrel")
+torch = pytest.importorskip("torch")
+from safetensors.torch import save_file  # noqa: E402
+
+from genloom_community import padding  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def compact(**options):
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    torch.manual_seed(0)
+    return SRVGGNetCompact(**{"num_feat": 4, "num_conv": 1, "upscale": 2, **options}).eval()
+
+
+def drunet():
+    from spandrel.architectures.DRUNet import DRUNet
+
+    torch.manual_seed(0)
+    return DRUNet(in_nc=4, out_nc=3, nc=[4, 4, 4, 4], nb=2).eval()
+
+
+def swinir():
+    from spandrel.architectures.SwinIR import SwinIR
+
+    torch.manual_seed(0)
+    return SwinIR(
+        depths=[2], num_heads=[1], embed_dim=4, window_size=4, upscale=2, img_size=16,
+        upsampler="pixelshuffledirect",
+    ).eval()  # fmt: skip
+
+
+def saved(path, network):
+    save_file({k: v.contiguous().clone() for k, v in network.state_dict().items()}, path)
+    return path
+
+
+def torch_result(path, pixels):
+    found = spandrel.ModelLoader().load_from_file(path).eval()
+    result = found(torch.from_numpy(pixels.transpose(2, 0, 1)[None]))
+    return result[0].numpy().transpose(1, 2, 0)
+
+
+def picture(*size):
+    return np.random.default_rng(3).random((*size, 3)).astype(np.float32)
+
+
+def imported(path, folder, **options):
+    said = list(import_file(Request(file=path, folder=folder, **options)))
+    return Card.read(folder), said
+
+
+@pytest.mark.parametrize(
+    ("make", "told", "size"), [(compact, False, (61, 43)), (drunet, True, (61, 43))]
+)
+def test_it_gives_what_torch_gives_at_odd_sizes_whole_and_tiled(tmp_path, make, told, size):
+    path = saved(tmp_path / "weights.safetensors", make())
+    card, _ = imported(path, tmp_path / "model", licence="BSD-3-Clause")
+    assert ("noise_level" in card.parts["network"].inputs) is told
+    assert (card.licence, card.origin.source) == ("BSD-3-Clause", "weights.safetensors")
+    assert card.receptive_field != "global" and genloom.verify_model(tmp_path / "model") == []
+    pixels = picture(*size)
+    got = genloom.open_model(tmp_path / "model")(pixels)
+    assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
+    tile = max(16, card.receptive_field + 3 * card.size.step)
+    pixels = picture(2 * tile + 1, tile + 7)
+    got = genloom.open_model(tmp_path / "model", tile=tile)(pixels)
+    assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
+
+
+def test_a_network_of_windows_takes_any_size_and_tiles_keep_to_its_windows(tmp_path):
+    path = saved(tmp_path / "swin.safetensors", swinir())
+    card, _ = imported(path, tmp_path / "swin")
+    assert card.size.fixed is None and card.size.stride == 4
+    for size in ((33, 41), (70, 91)):
+        pixels = picture(*size)
+        got = genloom.open_model(tmp_path / "swin", tile=48)(pixels)
+        assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
+
+
+class Windowed(torch.nn.Module):
+    """Pads to a multiple of 8 in some way, and takes each window's mean away."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        padded = padding.pad(image, padding.Padding(8, self.mode))
+        mean = torch.nn.functional.avg_pool2d(padded, 8)
+        mean = torch.nn.functional.interpolate(mean, scale_factor=8)
+        return (padded - mean)[..., :height, :width]
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "constant"])
+def test_how_a_network_pads_is_found_out(mode):
+    inputs = [(torch.rand(1, 3, *size),) for size in padding.SIZES]
+    found = padding.found(Windowed(mode), inputs, SizeRule())
+    assert found.mode == mode and found.multiple % 8 == 0, "whole windows more are no difference"
+
+
+def test_a_network_that_does_not_pad_needs_none():
+    inputs = [(torch.rand(1, 3, *size),) for size in padding.SIZES]
+    convs = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)])
+    assert padding.found(convs, inputs, SizeRule()) == padding.Padding()
+
+
+class Evil:
+    def __reduce__(self):
+        return (eval, ("1 / 0",))
+
+
+def test_weights_load_from_pth_but_nothing_else_does(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"params_ema": compact().state_dict()}, path)
+    card, _ = imported(path, tmp_path / "model")
+    assert card.scale == 2
+    torch.save({"params": compact().state_dict(), "extra": Evil()}, path)
+    message = r"wants more than weights to be loaded \(.*eval.*save_file"
+    with pytest.raises(GenloomError, match=message):
+        imported(path, tmp_path / "other")
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(GenloomError, match=r"weights\.pth"):
+        imported(path, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_program_is_refused_with_the_safe_way(tmp_path):
+    path = tmp_path / "program.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("program/constants.pkl", b"")
+    with pytest.raises(GenloomError, match=r"TorchScript archive.*safetensors"):
+        imported(path, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.zeros(2)}, "no architecture that spandrel knows.*Export the network to ONNX"),
+        ({}, "no tensors"),
+        (torch.zeros(3), "no weights by name"),
+    ],
+)
+def test_weights_that_nobody_knows_are_refused(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    torch.save(content, path)
+    with pytest.raises(GenloomError, match=message):
+        imported(path, tmp_path / "model")
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"nothing")
+    with pytest.raises(GenloomError, match="not a safetensors file"):
+        imported(path, tmp_path / "model")
+
+
+def test_a_network_of_other_channels_out_than_in_is_refused(tmp_path):
+    path = saved(tmp_path / "odd.safetensors", compact(num_in_ch=1, num_out_ch=3))
+    with pytest.raises(GenloomError, match="same channels"):
+        imported(path, tmp_path / "model")
+
+
+def test_a_network_that_exports_only_at_one_size_says_so_and_is_tiled(tmp_path, monkeypatch):
+    from genloom_community import weights
+
+    original = weights._exported
+
+    def only_fixed(attempt, problems):
+        if attempt.size.fixed is None:
+            raise GenloomError("it cannot")
+        return original(attempt, problems)
+
+    monkeypatch.setattr(weights, "_exported", only_fixed)
+    path = saved(tmp_path / "compact.safetensors", compact())
+    card, said = imported(path, tmp_path / "model", size=48)
+    assert card.size.fixed == (48, 48)
+    assert any("one size only" in line for line in said)
+    pixels = picture(101, 87)
+    got = genloom.open_model(tmp_path / "model")(pixels)
+    field = card.receptive_field // 2 * 2
+    apart = np.abs(got.clip(0, 1) - torch_result(path, pixels))
+    assert got.shape == (202, 174, 3) and apart[:-field, :-field].max() < 1e-3
