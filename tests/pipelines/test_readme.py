@@ -42,7 +42,17 @@ def place(tmp_path_factory):
     shutil.copytree(DEMO / "clothes", folder / "PICTURES")
     yaml = next(text for language, text in BLOCKS if language == "yaml")
     (folder / "sheet.yaml").write_text(yaml)
+    write_weights(folder / "x4.pth")
     return folder
+
+
+def write_weights(path):
+    """Weights as people have them, of a tiny network that spandrel recognises."""
+    torch, _ = pytest.importorskip("torch"), pytest.importorskip("spandrel")
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    network = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=4)
+    torch.save({"params": network.state_dict()}, path)
 
 
 def genloom(place, *arguments):

@@ -1,5 +1,8 @@
 """`genloom import` of foreign ONNX files: probed, given genloom's ports, tiled."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -339,3 +342,21 @@ def test_a_pipeline_uses_what_was_imported(bring, tmp_path, blurred):
         Image.open(tmp_path / "out/grey.png") as grey,
     ):
         assert (colour.mode, colour.size, grey.mode, grey.size) == ("RGBA", (14, 18), "L", (14, 18))
+
+
+def test_an_onnx_file_is_imported_without_torch(blurred, tmp_path):
+    arguments = ["import", str(blurred), "-o", str(tmp_path / "m")]
+    code = (
+        "import sys; from genloom.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        "print({'torch', 'spandrel'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = CliRunner().invoke(main, ["import", "a.pth", "-o", str(tmp_path / "m")])
+    assert result.exit_code == 3
+    assert "genloom[community]" in result.output

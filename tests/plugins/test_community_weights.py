@@ -194,6 +194,5 @@ def test_a_network_that_exports_only_at_one_size_says_so_and_is_tiled(tmp_path, 
     assert any("one size only" in line for line in said)
     pixels = picture(101, 87)
     got = genloom.open_model(tmp_path / "model")(pixels)
-    field = card.receptive_field // 2 * 2
-    apart = np.abs(got.clip(0, 1) - torch_result(path, pixels))
-    assert got.shape == (202, 174, 3) and apart[:-field, :-field].max() < 1e-3
+    assert got.shape == (202, 174, 3)
+    assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
