@@ -22,7 +22,7 @@ from genloom.runtime.ort import OnnxRuntime
 from genloom.types import Array, Floats
 from genloom_community.request import Draft
 
-LENGTHS = (128, 1024)
+LENGTHS = (128, 384, 1024)
 """Lengths of the strips; a reach that fills the last is global."""
 NARROW = 64
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 12, 14, 24, 48)
@@ -45,14 +45,17 @@ class Reach:
 
 def measured(draft: Draft) -> Reach:
     """Receptive field and stride of a network with genloom's ports."""
-    measurement = _Measurement(draft)
-    for stride in STRIDES:
-        step = math.lcm(draft.size.multiple, stride)
-        field = measurement.field(step)
-        if field == "global":
-            return Reach("global")
-        if measurement.moves(step, field // 2):
-            return Reach(field, stride if step > draft.size.multiple else 1)
+    measurement, multiple = _Measurement(draft), draft.size.multiple
+    about = measurement.field(multiple)
+    if about == "global":
+        return Reach("global")
+    for stride in dict.fromkeys((1, draft.windows, *STRIDES)):
+        step = math.lcm(multiple, stride)
+        if not measurement.moves(step, about // 2 + step):
+            continue
+        field = about if step == multiple else measurement.field(step)
+        if field != "global" and measurement.moves(step, field // 2):
+            return Reach(field, stride if step > multiple else 1)
     return Reach("global")
 
 
@@ -137,11 +140,13 @@ class _Measurement:
         return all(self._moves(axis, step, margin) for axis in (0, 1))
 
     def _moves(self, axis: int, step: int, margin: int) -> bool:
+        rule, scale = self.draft.size, self.draft.scale
         needed = 2 * margin + 3 * step + 16
-        sizes = [size for size in self._sizes(axis) if size[axis] >= needed]
-        if not sizes:
-            return self.draft.size.fixed is not None
-        size, scale = sizes[0], self.draft.scale
+        if rule.fixed is not None and rule.fixed[axis] < needed:
+            return True
+        wanted = [NARROW, NARROW]
+        wanted[axis] = needed
+        size = rule.fixed or rule.padded(*wanted)
         longer = list(size)
         longer[axis] += step
         strip = self._picture((longer[0], longer[1]))

@@ -61,6 +61,8 @@ class Draft:
         scale: output size over input size.
         size: the size rule; its `stride` and `overlap` come later.
         batch: whether it takes several pictures at a time.
+        windows: what it pads pictures to by itself, 1 where it does not; tiles may have to keep
+            to it.
         level: what `noise_level` is unless said, σ / 255; None for a network without.
         architecture: how its authors call it.
         difference: the largest one to what it was made from, on [0, 1].
@@ -72,6 +74,7 @@ class Draft:
     scale: int
     size: SizeRule
     batch: bool = True
+    windows: int = 1
     level: float | None = None
     architecture: str = ""
     difference: float = 0.0

@@ -188,7 +188,7 @@ def _exported(attempt: Attempt, problems: list[str]) -> Draft:
         model = to_onnx(PART, graph, example_size=size)
     if padded.multiple > 1:
         model = with_padding(model, padded, blank.scale)
-    made = replace(blank, model=model)
+    made = replace(blank, model=model, windows=padded.multiple)
     notes = []
     if attempt.size.fixed is not None:
         notes.append(f"exports at one size only ({problems[0]})")
