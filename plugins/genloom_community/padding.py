@@ -25,6 +25,8 @@ MODES: tuple[Mode, ...] = ("reflect", "edge", "constant")
 TIMES = (2, 4, 8, 16, 32, 64, 3, 6, 7, 12, 14, 24)
 SIZES = ((65, 67), (41, 87))
 """Heights and widths it is tried on: each multiple raises them to others, between them."""
+LARGEST = 64
+"""The largest multiple that is tried."""
 SAME = 1e-5
 
 
@@ -67,7 +69,8 @@ def _agrees(module: nn.Module, inputs: tuple[Tensor, ...], right: Tensor, paddin
 def _candidates(size: SizeRule) -> Iterator[Padding]:
     for mode in MODES:
         for times in TIMES:
-            yield Padding(size.multiple * times, mode)
+            if size.multiple * times <= LARGEST:
+                yield Padding(size.multiple * times, mode)
 
 
 def pad(image: Tensor, padding: Padding) -> Tensor:

@@ -91,7 +91,7 @@ class _Measurement:
         if rule.fixed is not None:
             yield rule.fixed
             return
-        for length in LENGTHS:
+        for length in LENGTHS[: -1 if rule.square else None]:  # a square strip is no strip
             size = [NARROW, NARROW]
             size[axis] = length
             yield rule.padded(*size)
