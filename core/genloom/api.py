@@ -104,13 +104,13 @@ class OpenModel:
         """What the model is."""
         return self.model.card
 
-    def __call__(self, pictures: Array, **ports: float) -> Array:
+    def __call__(self, pictures: Array, **ports: float | Array) -> Array:
         """Image to image: through the network, or through encoder and decoder.
 
         Args:
             pictures: see above.
-            ports: other inputs of the network by name, such as `noise_level=25 / 255`; one that
-                the card gives a default need not be named.
+            ports: other inputs of the network by name, such as `noise_level=25 / 255`, or a guide
+                laid out as the pictures are; one that the card gives a default need not be named.
         """
         given = _pixels(pictures)
         batch = _batch(given)
@@ -191,10 +191,10 @@ class OpenModel:
             )
         return [self.card.label_index(label) for label in labels]
 
-    def _ports(self, given: Mapping[str, float], count: int) -> dict[str, Array]:
+    def _ports(self, given: Mapping[str, float | Array], count: int) -> dict[str, Array]:
         part = self.card.parts.get("network")
         known = {} if part is None else {n: p for n, p in part.inputs.items() if n != "image"}
-        values: dict[str, float] = {
+        values: dict[str, float | Array] = {
             name: port.default for name, port in known.items() if port.default is not None
         }
         values |= given
@@ -204,7 +204,12 @@ class OpenModel:
                 expected=", ".join(known) or "none",
                 got=", ".join(given) or "none",
             )
-        return {name: np.full(count, value, np.float32) for name, value in values.items()}
+        return {
+            name: _batch(_pixels(value)).pixels
+            if isinstance(value, np.ndarray) and value.ndim > 1
+            else np.full(count, value, np.float32)
+            for name, value in values.items()
+        }
 
 
 def open_model(

@@ -129,8 +129,10 @@ class SizeRule(_Entry):
         if self.fixed is not None:
             rows, columns = self.fixed
             return _raised(height, rows, self.step), _raised(width, columns, self.step)
-        least = -(-self.minimum // self.multiple) * self.multiple
-        return _raised(height, least, self.multiple), _raised(width, least, self.multiple)
+        # Squares are cut into squares, which begin at multiples of the stride and all are whole.
+        step = self.step if self.square else self.multiple
+        least = -(-self.minimum // step) * step
+        return _raised(height, least, step), _raised(width, least, step)
 
 
 def _raised(length: int, least: int, step: int) -> int:
@@ -159,6 +161,7 @@ class Origin(_Entry):
         command: the command that makes the bundle again; where there are `parts`, the last one.
         parts: of a training that was resumed with other steps or devices, on which its weights
             depend: what each command did, in their order; else empty.
+        start: name and digest of the bundle whose weights its training began with, if any.
         data: what it was trained on, in words.
         source: file name of the weights it was imported from; `source_sha256` is their digest.
         architecture: how the source's authors call the network.
@@ -170,6 +173,7 @@ class Origin(_Entry):
     recipe_sha256: str = ""
     command: str = ""
     parts: tuple[str, ...] = ()
+    start: str = ""
     data: str = ""
     source: str = ""
     source_sha256: str = ""

@@ -46,7 +46,9 @@ class Bundle:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all of the card that decides results: equal digests, equal results."""
-        return digest_of(self.card.model_dump(mode="json", exclude=_IN_WORDS))
+        # Without defaults, so that a field that is added later changes no digest.
+        said = self.card.model_dump(mode="json", exclude=_IN_WORDS, exclude_defaults=True)
+        return digest_of(said)
 
     @property
     def nbytes(self) -> int:

@@ -61,7 +61,8 @@ class Model(Protocol):
 
         Pictures are converted to the model's channels, padded to its size rule, cut into tiles
         where they are large and the receptive field allows it, and brought back. `ports` are the
-        other inputs, one value for each picture: shape (N,).
+        other inputs: one value for each picture, shape (N,); for a port of pictures, a guide,
+        pictures as large as the batch's, N×H×W×C, or one value for all pixels of each.
         """
         ...
 
@@ -203,7 +204,8 @@ class Stage:
     def crop_box(self, height: int, width: int) -> Box | None:
         """The part of a picture that is kept, (top, left, height, width), for a stage that crops.
 
-        The engine cuts alpha to it. Other changes of size need no word: alpha is resized along.
+        The engine cuts alpha and guides to it. Other changes of size need no word: they are
+        resized along.
         """
         return None
 

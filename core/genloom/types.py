@@ -67,7 +67,10 @@ class Item:
         part: what it shows of that file: top, left, height and width as fractions of the whole.
         twin: whether its folder holds another picture with the same name but for the ending.
         gathered: whether a stage made it of a whole group.
+        beside: files that go with its source, by what they show: guides such as albedo.
         alpha: opacity, H×W, of the same dtype as the pixels it came with; None when opaque.
+        guides: what those files show, H×W×C each, as large as the picture; it follows crops and
+            changes of size as alpha does.
         notes: what the user should know about this picture, in the order it happened.
     """
 
@@ -79,13 +82,19 @@ class Item:
     part: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     twin: bool = False
     gathered: bool = False
+    beside: Mapping[str, Path] = field(default_factory=dict)
     alpha: Array | None = None
+    guides: Mapping[str, Array] = field(default_factory=dict)
     info: ImageInfo = field(default_factory=ImageInfo)
     notes: tuple[str, ...] = ()
 
     def child(self, index: int) -> Item:
         """The `index`-th item made out of this one."""
         return replace(self, key=f"{self.key}#{index}", name=f"{self.name}-{index:03d}")
+
+    def bare(self) -> Item:
+        """The same item without alpha and guides."""
+        return replace(self, alpha=None, guides={})
 
     def cropped(self, top: float, left: float, height: float, width: float) -> Item:
         """The same item after a crop to this box, in fractions of what it showed before."""
@@ -202,8 +211,9 @@ class Batch:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held: values, variance and alpha."""
+        """Bytes held: values, variance, alpha and guides."""
         alphas = sum(item.alpha.nbytes for item in self.items if item.alpha is not None)
+        alphas += sum(guide.nbytes for item in self.items for guide in item.guides.values())
         variance = 0 if self.log_variance is None else self.log_variance.nbytes
         return int(self.values.nbytes) + alphas + variance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,5 +29,5 @@ def batches_of(trainer: Trainer, pool: ThreadPoolExecutor) -> Iterator[Tensors]:
         batch = Tensors.of(samples, trainer.fabric.device)
         if trainer.options.channels_last:
             image = batch.image.contiguous(memory_format=torch.channels_last)
-            batch = Tensors(image, batch.label)
+            batch = replace(batch, image=image)
         yield batch

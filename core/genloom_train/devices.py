@@ -128,9 +128,7 @@ class Peers:
         if self.count == 1:
             return samples
         size = len(samples) // self.count
-        part = slice(self.rank * size, (self.rank + 1) * size)
-        label = None if samples.label is None else samples.label[part]
-        return Samples(samples.image[part], label)
+        return samples.chosen(slice(self.rank * size, (self.rank + 1) * size))
 
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from genloom import models
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.errors import OutputError
@@ -105,7 +106,10 @@ def _trainer(
     check_fits(source, training.card().get("size"))
     joined = fabric(request.device, recipe.train.precision, request.devices)
     state = state_folder(recipe, request.out)
-    trainer = Trainer(training, source, recipe.train, joined, state)
+    start = None
+    if recipe.train.start is not None and saved is None:
+        start = models.find(recipe.train.start, catalog, recipe.path.parent)
+    trainer = Trainer(training, source, recipe.train, joined, state, start)
     if saved is not None:
         check_same_data(state, source)
         trainer.restore(saved)

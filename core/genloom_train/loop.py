@@ -15,9 +15,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from genloom.errors import GenloomError
+from genloom.models import Bundle
 from genloom.types import Array
 from genloom_train import checkpoint
 from genloom_train.batches import batches_of
+from genloom_train.beginning import begin_with
 from genloom_train.checkpoint import Checkpoint
 from genloom_train.data import Samples, Source
 from genloom_train.devices import Peers, compile_forward
@@ -48,11 +50,18 @@ class Trainer:
         smooth: the module that is validated: the average of weights where there is one.
         figures: of the last validation.
         parts: starts and resumes with their steps and devices.
+        began: name and digest of the bundle whose weights it began with, if any.
         stopping: set it to end after the current step, with a checkpoint.
     """
 
     def __init__(
-        self, training: Training, source: Source, options: TrainOptions, fabric: Fabric, out: Path
+        self,
+        training: Training,
+        source: Source,
+        options: TrainOptions,
+        fabric: Fabric,
+        out: Path,
+        start: Bundle | None = None,
     ) -> None:
         self.training, self.source, self.options = training, source, options
         self.fabric, self.out = fabric, out
@@ -63,12 +72,16 @@ class Trainer:
         self.figures: dict[str, float] = {}
         self.stopping: Flag = threading.Event()
         seed_step(options.seed, "weights")
-        module: nn.Module = fabric.to_device(training.build())
+        module: nn.Module = training.build()
+        if start is not None:
+            begin_with(training, module, start)
+        module = fabric.to_device(module)
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
         raw = training.optimisers(module, options)
         self.rates = {name: [group["lr"] for group in o.param_groups] for name, o in raw.items()}
         self.module = module
+        self.began = "" if start is None else f"{start.card.name} {start.digest}"
         self.optimisers: dict[str, Any] = {
             name: fabric.setup_optimizers(optimiser) for name, optimiser in raw.items()
         }

@@ -93,12 +93,21 @@ def _reason(error: BaseException) -> str:
 
 
 def _cleaned(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
-    """Ports' axes by name; without the exporter's notes, which hold paths of this machine."""
+    """Ports' axes by name; without the exporter's notes, which hold paths of this machine.
+
+    An axis of an output that is not as long as the input's of that name, as in a network that
+    enlarges, is called `height_out`: a runtime may take axes of one name for equally long.
+    """
+    symbols: dict[str, str] = {}
     for values, ports in ((model.graph.input, graph.inputs), (model.graph.output, graph.outputs)):
         for value, port in zip(values, ports.values(), strict=True):
             for dimension, axis in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):
                 if isinstance(axis, str):
-                    dimension.dim_param = axis
+                    symbol = dimension.dim_param
+                    dimension.dim_param = (
+                        axis if symbols.get(axis, symbol) == symbol else f"{axis}_out"
+                    )
+                    symbols.setdefault(axis, symbol)
                 else:
                     dimension.dim_value = axis
     del model.graph.value_info[:]

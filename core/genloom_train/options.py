@@ -16,6 +16,8 @@ class TrainOptions:
     Args:
         steps: optimiser steps.
         epochs: the same, counted in passes over the data.
+        start: name or path of a bundle whose weights training begins with, of the same network:
+            fine-tuning.
         batch: pictures in a step.
         optimiser: Adam (Kingma & Ba 2015), or AdamW (Loshchilov & Hutter 2019).
         learning_rate: its highest value.
@@ -45,6 +47,7 @@ class TrainOptions:
 
     steps: Annotated[int, Ge(1)] | None = None
     epochs: Annotated[float, Gt(0)] | None = None
+    start: str | None = None
     batch: Annotated[int, Interval(ge=1, le=65_536)] = 64
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: Annotated[float, Interval(gt=0, le=10)] = 1e-3

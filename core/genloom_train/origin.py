@@ -33,6 +33,7 @@ def fields(recipe: Recipe, request: Request, trainer: Trainer) -> dict[str, Any]
             "recipe_sha256": recipe.sha256,
             "command": command(recipe, request, bool(parts)),
             "parts": parts,
+            "start": trainer.began,
             "data": trainer.source.description,
             "steps": trainer.watch.step if kept else trainer.step,
             "seconds": round(trainer.seconds, 1),

@@ -39,6 +39,7 @@ def genloom_datasets() -> Mapping[str, Any]:
     from genloom_train.data.fashion_mnist import FashionMnist
     from genloom_train.data.folder import Folder
     from genloom_train.data.idx import Idx, Mnist
+    from genloom_train.data.pairs import Pairs
     from genloom_train.data.synthetic import Synthetic
 
     return {
@@ -49,6 +50,7 @@ def genloom_datasets() -> Mapping[str, Any]:
         "folder": Folder,
         "idx": Idx,
         "mnist": Mnist,
+        "pairs": Pairs,
         "synthetic": Synthetic,
     }
 

@@ -33,6 +33,7 @@ def state_of(trainer: Trainer) -> Checkpoint:
         "optimisers": scalars,
         "figures": trainer.figures,
         "parts": [asdict(part) for part in trainer.parts],
+        "began": trainer.began,
         "watch": watched,
         "precision": trainer.fabric.strategy.precision.state_dict(),
     }
@@ -47,6 +48,7 @@ def restore(trainer: Trainer, saved: Checkpoint) -> None:
     """
     trainer.step, trainer.seconds = saved.step, float(saved.scalars["seconds"])
     trainer.figures = saved.scalars.get("figures", {})
+    trainer.began = saved.scalars.get("began", "")
     now = Part(saved.step, trainer.steps, trainer.peers.count)
     # Checkpoints of an older genloom do not say how they were begun: as now, then.
     said = saved.scalars.get("parts") or [asdict(now) | {"begin": 0}]

@@ -8,9 +8,10 @@ hall's. A family with alternating optimisers (GANs) overrides `optimisers` and `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from torch.optim import Optimizer
 from genloom.card import Port
 from genloom.types import Array
 from genloom_train.data import Samples, Source
-from genloom_train.devices import Peers
 from genloom_train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from genloom_train.devices import Peers  # Fabric, which importing weights does without
 
 Shape = tuple[int, int, int]
 
@@ -32,16 +35,19 @@ class Tensors:
     Attributes:
         image: float32, N×C×H×W in [0, 1].
         label: int64, (N,), where the data has labels.
+        others: other pictures of the same things by name, N×C'×H×W, where the data has such.
     """
 
     image: Tensor
     label: Tensor | None = None
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Samples, device: torch.device | str = "cpu") -> Tensors:
         """Samples of a data set as tensors on a device."""
         label = None if samples.label is None else torch.from_numpy(samples.label).to(device)
-        return cls(torch.from_numpy(samples.image).to(device), label)
+        others = {name: torch.from_numpy(v).to(device) for name, v in samples.others.items()}
+        return cls(torch.from_numpy(samples.image).to(device), label, others)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -168,3 +174,13 @@ def optimiser(
         decay = options.weight_decay
         return torch.optim.AdamW(parameters, rate, betas, weight_decay=decay, fused=fused)
     return torch.optim.Adam(parameters, rate, betas, fused=fused)
+
+
+@contextmanager
+def fixed(module: nn.Module) -> Iterator[None]:
+    """A time in which a network is not trained: gradients go through it and leave none in it."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

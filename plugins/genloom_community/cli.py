@@ -24,13 +24,15 @@ TORCH = ("onnx", "onnxscript", "torch", "torchvision", "spandrel", "safetensors"
 @click.option("--summary", default="", metavar="TEXT", help="What it does, for the card.")
 @click.option("--scale", type=click.IntRange(1, 16), metavar="N",
               help="Refuse the file unless it enlarges this many times.")  # fmt: skip
-@click.option("--range", "range_", type=click.Choice(["0-1", "0-255", "-1-1"]),
-              help="Pixel values that an ONNX file works on. Probed unless said.")  # fmt: skip
+@click.option("--range", "range_", metavar="IN[:OUT]",
+              help="Pixel values that an ONNX file takes and gives: 0-1, 0-255 or -1-1. Probed "
+              "unless said.")  # fmt: skip
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]),
               help="Order of an ONNX file's axes. Probed unless said.")  # fmt: skip
 @click.option("--bgr", is_flag=True, help="An ONNX file takes and gives blue first.")
-@click.option("--size", type=click.IntRange(16, 4096), default=256, show_default=True,
-              help="Side in pixels, for weights that export only at one size.")  # fmt: skip
+@click.option("--size", type=click.IntRange(16, 4096), metavar="N",
+              help="Side in pixels, for weights that export only at one size. 256 unless "
+              "said.")  # fmt: skip
 @click.option("--overlap", type=click.IntRange(0, 2048), default=0, metavar="N",
               help="Cut large pictures into tiles that overlap by N pixels and blend them, though "
               "the network sees a picture whole.")  # fmt: skip

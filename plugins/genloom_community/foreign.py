@@ -15,11 +15,12 @@ import numpy as np
 from genloom.card import SizeRule
 from genloom.errors import GenloomError, ModelError
 from genloom.runtime import Network
+from genloom_community.examples import example
 from genloom_community.onnx_file import read
-from genloom_community.probe import Probe, example
-from genloom_community.range import guess
+from genloom_community.probe import Probe
+from genloom_community.range import settled
 from genloom_community.reach import compiled
-from genloom_community.request import RANGES, Draft, Request
+from genloom_community.request import Draft, Request
 from genloom_community.wrap import Convention, wrapped
 
 PARITY = 1e-4
@@ -37,7 +38,7 @@ def draft(request: Request) -> Draft:
     network = compiled(model)
     probe = Probe(network, request)
     convention, size = probe.convention, probe.size
-    convention, notes = _with_range(request, probe, convention)
+    convention, notes = settled(probe, convention, request.values)
     channels: Literal[1, 3] = 3 if convention.channels == 3 else 1
     made = Draft(
         model=wrapped(model, convention, size, scale=probe.scale, batch=probe.batch),
@@ -49,15 +50,6 @@ def draft(request: Request) -> Draft:
         notes=(*probe.notes, *notes),
     )
     return replace(made, difference=_difference(made, network, convention))
-
-
-def _with_range(
-    request: Request, probe: Probe, convention: Convention
-) -> tuple[Convention, tuple[str, ...]]:
-    if request.range is not None:
-        values = RANGES[request.range]
-        return replace(convention, values=values, result_values=values), ()
-    return guess(probe, convention)
 
 
 def _difference(made: Draft, network: Network, convention: Convention) -> float:

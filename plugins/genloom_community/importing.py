@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import re
-import shutil
+import shlex
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import genloom
-from genloom.card import CARD, Card, Origin, Part
+from genloom.card import Card, Origin, Part
 from genloom.errors import GenloomError
 from genloom_community import ImageToImage
 from genloom_community.reach import Reach, measured
-from genloom_community.request import PART, Draft, Request
+from genloom_community.request import PART, Draft, Request, check_bytes
+from genloom_community.writing import check_folder, write
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 ENDINGS = (".onnx", ".safetensors", ".pth", ".pt", ".ckpt")
-MOST_BYTES = 2**31 - 1
-"""What one protobuf message can hold."""
 
 
 def import_file(request: Request) -> Iterator[str]:
@@ -37,8 +35,10 @@ def import_file(request: Request) -> Iterator[str]:
     data = draft.model.SerializeToString()
     reach = measured(draft)
     card = _card(request, draft, reach, data)
-    _write(request, card, data)
+    write(request, card, data)
     yield f"  {size_in_words(card)}"
+    if request.overlap and card.receptive_field != "global":
+        yield "  --overlap does nothing: its tiles need no blending"
     yield f"  the same as the original to {draft.difference:.2g} of full scale"
     stage = "upscale" if card.scale > 1 else "denoise" if draft.level is not None else "apply"
     yield f"{request.folder}: verified; for the stage `{stage}`"
@@ -47,7 +47,7 @@ def import_file(request: Request) -> Iterator[str]:
 
 
 def _check(request: Request) -> None:
-    file, folder = request.file, request.folder
+    file = request.file
     if not file.is_file():
         raise GenloomError("there is no such file", where=str(file))
     if file.suffix.lower() not in ENDINGS:
@@ -56,7 +56,8 @@ def _check(request: Request) -> None:
             expected=", ".join(ENDINGS),
             got=file.name,
         )
-    name = folder.resolve().name
+    _check_options(request)
+    name = request.folder.resolve().name
     if not NAME.match(name):
         raise GenloomError(
             "a model cannot have this name",
@@ -64,20 +65,22 @@ def _check(request: Request) -> None:
             got=name,
             hint="The last part of FOLDER, or --name, is the name",
         )
-    if folder.exists() and not _may_replace(request):
+    check_folder(request)
+
+
+def _check_options(request: Request) -> None:
+    """Refuse what would do nothing, as it was said for a reason."""
+    foreign = request.file.suffix.lower() == ".onnx"
+    idle = ["size"] if foreign else ["range", "layout", "bgr"]
+    if said := [f"--{name}" for name in idle if getattr(request, name)]:
         raise GenloomError(
-            "the folder exists already",
-            where=str(folder),
-            hint="--force replaces a bundle; nothing else is ever replaced",
+            f"{' and '.join(said)} would do nothing for this file",
+            where=str(request.file),
+            hint="An .onnx file has the sizes it was exported with"
+            if foreign
+            else "How a network of a known architecture takes pictures is known",
         )
-
-
-def _may_replace(request: Request) -> bool:
-    if not request.folder.is_dir():
-        return False
-    return not any(request.folder.iterdir()) or (
-        request.force and (request.folder / CARD).is_file()
-    )
+    _ = request.values  # raises where --range says no range
 
 
 def _draft(request: Request) -> Draft:
@@ -90,13 +93,7 @@ def _draft(request: Request) -> Draft:
         raise GenloomError(
             "the network has another scale", expected=f"{request.scale}", got=f"{made.scale}"
         )
-    if made.model.ByteSize() > MOST_BYTES:
-        raise GenloomError(
-            "the network is too large for one ONNX file",
-            expected="at most 2 GiB",
-            got=f"{made.model.ByteSize() / 2**30:.1f} GiB",
-            where=str(request.file),
-        )
+    check_bytes(made.model.ByteSize(), request.file)
     return made
 
 
@@ -128,9 +125,20 @@ def _origin(request: Request, draft: Draft) -> Origin:
         source=request.file.name,
         source_sha256=hashlib.sha256(request.file.read_bytes()).hexdigest(),
         architecture=draft.architecture,
-        command=f"genloom import {request.file.name} -o OUT",
+        command=command(request),
         versions=_versions(),
     )
+
+
+def command(request: Request) -> str:
+    """The command that makes the bundle again, where the file is in the working folder."""
+    said = ["genloom", "import", request.file.name, "-o", "OUT"]
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if field.name in ("file", "folder", "force") or value == field.default:
+            continue
+        said += [f"--{field.name}"] + ([] if value is True else [str(value)])
+    return shlex.join(said)
 
 
 def _versions() -> dict[str, str]:
@@ -151,27 +159,6 @@ def _parameters(model: Any) -> int:
         for tensor in model.graph.initializer
         if tensor.data_type in floats and len(tensor.dims) > 0
     )
-
-
-def _write(request: Request, card: Card, data: bytes) -> None:
-    """Write the bundle under another name, verify it, and rename it."""
-    final: Path = request.folder.resolve()
-    temporary = final.parent / f".{final.name}.tmp" / final.name
-    shutil.rmtree(temporary.parent, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        (temporary / f"{PART}.onnx").write_bytes(data)
-        card.write(temporary)
-        if problems := genloom.verify_model(temporary):
-            raise GenloomError(
-                f"the bundle made of {request.file.name} does not stand: {'; '.join(problems)}",
-                hint="It was not written",
-            )
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
-    finally:
-        shutil.rmtree(temporary.parent, ignore_errors=True)
 
 
 def _in_words(draft: Draft) -> str:

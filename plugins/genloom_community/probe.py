@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,17 +11,16 @@ from genloom.card import SizeRule
 from genloom.errors import GenloomError, ModelError
 from genloom.runtime import Network
 from genloom.types import Floats
+from genloom_community.examples import ABOUT, example, odd
 from genloom_community.request import Layout, Request
 from genloom_community.wrap import DTYPES, Convention
 
-MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 6, 7, 12, 14, 24, 28, 48)
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 3, 6, 7, 12, 14, 24, 28, 48, 5, 10, 20, 9, 40, 128, 256)
 """Size rules that are tried, in this order."""
 CHANNELS = (3, 1, 4, 2)
 """Numbers of channels that are tried, in this order."""
 LEVEL = (4, 2)
 """Those of which the last is a map of the noise level."""
-ABOUT = 96
-"""Sides in pixels that trials have at least."""
 SMALLEST = 1e-3
 
 Shape = tuple[int | str | None, ...]
@@ -52,7 +50,7 @@ class Probe:
                 got=", ".join(f"{name} {_shown(network.inputs[name])}" for name in others),
                 where=str(request.file),
             )
-        self._shape: Shape = network.inputs[image]
+        self._shape: Shape = network.inputs[image] or (None,) * 4  # a shape may be left out
         last: list[GenloomError] = []
         for convention in self._conventions(image, result, request):
             try:
@@ -112,13 +110,18 @@ class Probe:
                 stated += [(layout, axis)] if axis in CHANNELS else []
             else:
                 free += [(layout, channels) for channels in CHANNELS]
-        if not stated and not free:
+        found = stated + free
+        if request.bgr:  # grey has no blue, whatever else the shape would allow
+            grey = all(channels <= LEVEL[1] for _, channels in stated or free)
+            found = [] if grey else [one for one in found if one[1] > LEVEL[1]]
+        if not found:
+            colour = "3 channels, as blue comes first," if request.bgr else "1 or 3 channels"
             raise ModelError(
                 "the input is no picture",
-                expected="1 or 3 channels (one more for a noise level), first or last",
+                expected=f"{colour} (one more for a noise level), first or last",
                 got=_shown(self._shape),
             )
-        return stated + free
+        return found
 
     def _tried(self, convention: Convention) -> tuple[Convention, SizeRule, int]:
         """Size rule and scale under a convention; the result's layout is settled on the way."""
@@ -129,16 +132,20 @@ class Probe:
         first: GenloomError | None = None
         for square in (False, True):
             for multiple in MULTIPLES:
-                size = _odd(multiple, square)
+                size = odd(multiple, square)
                 try:
                     settled, scale = self._result(convention, size)
+                    # Another size, as the first may be a multiple of something else by chance.
+                    self._result(settled, (size[0] + multiple, size[1] + multiple))
                 except GenloomError as error:
                     first = first or error
                     continue
-                minimum = self._minimum(settled, multiple, scale)
+                minimum = self._minimum(settled, multiple, scale, min(size))
                 return settled, SizeRule(multiple=multiple, minimum=minimum, square=square), scale
         assert first is not None
-        raise first
+        words = ", ".join(str(multiple) for multiple in sorted(MULTIPLES))
+        tried = f"Tried, square and not: sizes that are multiples of {words}"
+        raise ModelError(first.what, expected=first.expected, got=first.got, hint=tried)
 
     def _fixed(self, convention: Convention) -> tuple[int, int] | None:
         rows, columns = (2, 3) if convention.layout == "nchw" else (1, 2)
@@ -167,10 +174,13 @@ class Probe:
         assert problem is not None
         raise problem
 
-    def _minimum(self, convention: Convention, multiple: int, scale: int) -> int:
-        """The smallest of multiple, 2 · multiple, 4 · multiple … that it takes."""
+    def _minimum(self, convention: Convention, multiple: int, scale: int, known: int) -> int:
+        """The smallest of multiple, 2 · multiple, 4 · multiple … that it takes.
+
+        It is known to take `known`, and larger sizes are not tried.
+        """
         side = multiple
-        while side < ABOUT:
+        while side < known:
             try:
                 if self._result(convention, (side, side))[1] == scale:
                     break
@@ -226,27 +236,6 @@ def _scale(size: tuple[int, int], result: Floats, channels: int) -> int:
     if not np.isfinite(result).all():
         raise ModelError("the network gives values that are not finite")
     return int(scale)
-
-
-def _odd(multiple: int, square: bool) -> tuple[int, int]:
-    """Height and width of about `ABOUT` that no larger multiple divides."""
-    times = -(-ABOUT // (2 * multiple)) * 2 + 1
-    return multiple * times, multiple * (times if square else times + 2)
-
-
-def example(size: tuple[int, int], channels: int, seed: int = 0) -> Floats:
-    """A picture with slopes, discs and a little grain, 1×C×H×W in [0.1, 0.9]."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
-    planes = []
-    for _ in range(channels):
-        a, b, phase = random.uniform(0.02, 0.08, 3)
-        plane = 0.5 + 0.25 * np.sin(a * rows + b * columns + 50 * phase)
-        y, x = random.uniform(0.2, 0.8, 2) * size
-        plane[(rows - y) ** 2 + (columns - x) ** 2 < (min(size) / 5) ** 2] -= 0.2
-        planes.append(plane)
-    picture: Any = np.stack(planes)[None] + random.uniform(-0.05, 0.05, (1, channels, *size))
-    return np.asarray(np.clip(picture, 0.1, 0.9), np.float32)
 
 
 def _shown(shape: Shape) -> str:

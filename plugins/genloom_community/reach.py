@@ -2,7 +2,11 @@
 
 A block of the picture is changed, and what changes in the result tells the reach. That is done
 with the weights as they are, and again with positive ones and an infinite block: infinity passes
-every layer, so neither a switched-off activation nor rounding hides what a pixel can depend on.
+convolutions and most activations, so that neither one switched off nor rounding hides what a pixel
+can depend on. Behind what bounds values (a clip, a cast to bytes, tanh, a sigmoid) infinity is no
+more, and what the farthest pixels add may be lost in rounding: the field is then what was seen to
+change, not a proof.
+
 Strips are long along one axis and short along the other, which costs little and measures the same.
 """
 
@@ -74,7 +78,7 @@ class _Measurement:
         self.random = np.random.default_rng(0)
 
     def field(self, step: int) -> Field:
-        """The receptive field as far as blocks of `step` pixels tell it, never too small."""
+        """The receptive field as far as blocks of `step` pixels and rounding show it."""
         farthest = 0
         for axis in (0, 1):
             for size in self._sizes(axis):

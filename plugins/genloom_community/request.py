@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from genloom.card import UNIT, Port, SizeRule
+from genloom.errors import GenloomError
 
 if TYPE_CHECKING:
     import onnx
@@ -18,6 +19,10 @@ Values = tuple[float, float]
 
 RANGES: Mapping[str, Values] = {"0-1": (0, 1), "0-255": (0, 255), "-1-1": (-1, 1)}
 """Ranges of pixel values that networks are trained on, as the command line names them."""
+SIZE = 256
+"""Side in pixels of a network that exports only at one size, unless asked otherwise."""
+MOST_BYTES = 2**31 - 1
+"""What one protobuf message can hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +35,11 @@ class Request:
         licence: of the weights, which no file states reliably.
         summary: what the model does, in a line.
         scale: output size over input size; measured unless said, and refused if it is not so.
-        range: of the pixel values of a foreign graph; probed unless said.
+        range: of the pixel values of a foreign graph, as `RANGES` names them, or two of those with
+            a colon between where it gives others than it takes; probed unless said.
         layout: of a foreign graph; probed unless said.
         bgr: whether a foreign graph takes and gives blue first, which cannot be probed.
-        size: height and width of a network that exports only at one size.
+        size: height and width of a network that exports only at one size; `SIZE` unless said.
         overlap: see `genloom.card.SizeRule`.
         force: whether an older bundle in the folder is replaced.
     """
@@ -46,9 +52,28 @@ class Request:
     range: str | None = None
     layout: Layout | None = None
     bgr: bool = False
-    size: int = 256
+    size: int | None = None
     overlap: int = 0
     force: bool = False
+
+    @property
+    def values(self) -> tuple[Values, Values] | None:
+        """What 0 and 1 are in the picture and in the result, where that was said.
+
+        Raises:
+            GenloomError: when it names no ranges.
+        """
+        if self.range is None:
+            return None
+        taken, _, given = self.range.partition(":")
+        given = given or taken
+        if taken not in RANGES or given not in RANGES:
+            raise GenloomError(
+                "no such range of pixel values",
+                expected=f"{', '.join(RANGES)}, or two of them as in 0-255:0-1",
+                got=self.range,
+            )
+        return RANGES[taken], RANGES[given]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +126,18 @@ def picture_port(channels: int, size: SizeRule, *, batch: bool, by: int = 1) -> 
     if size.fixed is not None:
         sides = (size.fixed[0] * by, size.fixed[1] * by)
     return Port(axes=("batch" if batch else 1, channels, *sides), range=UNIT)
+
+
+def check_bytes(count: int, file: Path) -> None:
+    """Check that a graph can be one ONNX file.
+
+    Raises:
+        GenloomError: when it is too large.
+    """
+    if count > MOST_BYTES:
+        raise GenloomError(
+            "the network is too large for one ONNX file",
+            expected="at most 2 GiB",
+            got=f"{count / 2**30:.1f} GiB",
+            where=str(file),
+        )

@@ -39,7 +39,24 @@ def state_dict(path: Path) -> dict[str, Tensor]:
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
     if not tensors:
         raise GenloomError("the file holds no tensors", where=str(path))
+    for name, tensor in tensors.items():
+        _check_filled(name, tensor, path)
     return tensors
+
+
+def _check_filled(name: str, tensor: Tensor, path: Path) -> None:
+    """Check that there is a number for each element: a shape alone can demand any memory.
+
+    Raises:
+        GenloomError: when the file holds less than the shape says, or the tensor is sparse.
+    """
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    if not plain or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise GenloomError(
+            f"the file holds less than the shape of '{name}' says",
+            got=f"shape {tuple(tensor.shape)}",
+            where=str(path),
+        )
 
 
 def _safetensors(path: Path) -> Any:
@@ -60,6 +77,7 @@ def _pickled(path: Path) -> Any:
             where=str(path),
             hint=f"Programs are not run. {SAFE_WAY}",
         )
+    _check_size(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -78,6 +96,27 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _check_size(path: Path) -> None:
+    """Check that an archive holds no more than it is large: torch never compresses one.
+
+    Raises:
+        GenloomError: when a small file would fill the memory.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+        raise GenloomError(
+            "the archive is compressed, or its parts share bytes: torch writes none like this",
+            expected=f"at most {path.stat().st_size} bytes in it",
+            got=f"{sum(member.file_size for member in members)} bytes",
+            where=str(path),
+            hint=f"A small file of that sort can fill any memory. {SAFE_WAY}",
+        )
 
 
 def _reason(error: Exception) -> str:

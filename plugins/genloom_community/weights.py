@@ -19,7 +19,7 @@ from genloom_community import padding
 from genloom_community.exporting import exportable
 from genloom_community.padding import Padding, with_padding
 from genloom_community.reach import compiled
-from genloom_community.request import PART, Draft, Request
+from genloom_community.request import PART, SIZE, Draft, Request, check_bytes
 from genloom_community.state import state_dict
 from genloom_train.onnx_graph import example_inputs, to_onnx
 from genloom_train.training import Graph
@@ -40,8 +40,9 @@ def draft(request: Request) -> Draft:
             architecture, it is no image-to-image network, or it cannot be exported.
     """
     network = recognised(request)
+    check_bytes(sum(4 * one.numel() for one in network.module.parameters()), request.file)
     problems: list[str] = []
-    for attempt in _attempts(network, request.size):
+    for attempt in _attempts(network, request.size or SIZE):
         try:
             return _exported(attempt, problems)
         except GenloomError as error:
@@ -75,7 +76,10 @@ class Recognised:
         others = () if self.level is None else (torch.full((1,), self.level),)
         sizes = [self.size.padded(*size) for size in padding.SIZES]
         inputs = [(torch.rand(1, self.channels, *size), *others) for size in sizes]
-        return padding.found(self.module, inputs, self.size)
+        try:
+            return padding.found(self.module, inputs, self.size)
+        except Exception as error:
+            raise _failed(error) from None
 
 
 def recognised(request: Request) -> Recognised:
@@ -101,9 +105,12 @@ def recognised(request: Request) -> Recognised:
 
 
 def _described(found: Any, request: Request) -> Recognised:
+    import spandrel
+
     name = str(found.architecture.name)
     channels = (found.input_channels, found.output_channels)
-    if not hasattr(found, "_call_fn") or channels not in ((1, 1), (3, 3)):
+    pictures = isinstance(found, spandrel.ImageModelDescriptor)
+    if not pictures or channels not in ((1, 1), (3, 3)):
         raise GenloomError(
             f"{name} is no network from a picture to a picture of the same channels",
             expected="1 or 3 channels in and out, and nothing else",
@@ -218,14 +225,22 @@ def _difference(made: Draft, graph: Graph) -> float:
         inputs = example_inputs(graph.inputs, sizes, seed)
         given: dict[str, Array] = {name: value.numpy() for name, value in inputs.items()}
         got = network.run(given)["result"]
-        with torch.no_grad():
-            right = graph.module(*inputs.values()).numpy()
+        try:
+            with torch.no_grad():
+                right = graph.module(*inputs.values()).numpy()
+        except Exception as error:
+            raise _failed(error) from None
         if got.shape != right.shape:
             raise GenloomError(f"ONNX gives {got.shape} where torch gives {right.shape}")
         worst = max(worst, float(np.abs(got - right).max() / max(1.0, float(np.abs(right).max()))))
     if not worst <= TOLERANCE:
         raise GenloomError(f"ONNX and torch differ by {worst:.3g}")
     return worst
+
+
+def _failed(error: Exception) -> GenloomError:
+    """Of any error of the network itself: foreign code raises what it likes."""
+    return GenloomError(f"the network fails on a picture ({_first_line(error)})")
 
 
 def _first_line(error: Exception) -> str:

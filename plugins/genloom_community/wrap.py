@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from genloom.card import UNIT, SizeRule
 from genloom.errors import ModelError
 from genloom.runtime import Network
 from genloom.types import Array, Floats
+from genloom_community.onnx_file import graphs
 from genloom_community.request import Layout, Values
 
 _TYPES = {
@@ -22,6 +23,8 @@ _TYPES = {
     "uint8": TensorProto.UINT8,
 }
 DTYPES = tuple(_TYPES)
+PREFIX = "net/"
+"""What stands before the names of a foreign graph's values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +81,46 @@ class Convention:
 def wrapped(
     model: onnx.ModelProto, convention: Convention, size: SizeRule, *, scale: int, batch: bool
 ) -> onnx.ModelProto:
-    """The model with the ports `image`, `result` and, where it takes one, `noise_level`."""
-    prefixed: onnx.ModelProto = compose.add_prefix(model, "net/")
-    graph = prefixed.graph
-    before, after = _Chain("image", "in"), _Chain(f"net/{convention.result}", "out")
+    """The model with the ports `image`, `result` and, where it takes one, `noise_level`.
+
+    Raises:
+        ModelError: when the graph breaks ONNX's rules.
+    """
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(model)
+    graph = renamed.graph
+    _prefix_values(graph)
+    before, after = _Chain("image", "in"), _Chain(PREFIX + convention.result, "out")
     _before(before, convention)
     _after(after, convention)
-    before.end(f"net/{convention.image}")
+    before.end(PREFIX + convention.image)
     after.end("result")
     nodes = [*before.nodes, *graph.node, *after.nodes]
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*before.constants, *after.constants])
     _set_ports(graph, convention, size, scale, batch)
-    onnx.checker.check_model(prefixed)
-    return prefixed
+    try:
+        onnx.checker.check_model(renamed)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"the graph breaks ONNX's rules ({reason[:200]})") from None
+    return renamed
+
+
+def _prefix_values(graph: onnx.GraphProto) -> None:
+    """Put `PREFIX` before the name of every value, so that genloom's ports meet none of them.
+
+    In the graphs that nodes hold too, as they name values of the graph around them.
+    """
+    for one in graphs(graph):
+        for node in one.node:
+            node.input[:] = [PREFIX + name if name else "" for name in node.input]
+            node.output[:] = [PREFIX + name if name else "" for name in node.output]
+        sparse = [tensor.values for tensor in one.sparse_initializer]
+        for value in (*one.input, *one.output, *one.value_info, *one.initializer, *sparse):
+            value.name = PREFIX + value.name
+        del one.quantization_annotation[:]
 
 
 @dataclass

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
 
@@ -15,6 +16,7 @@ from genloom_denoise.stages import Denoise, Noise
 
 genloom_api = 1
 
+Guide = Literal["albedo", "normal"]
 Width = Annotated[int, Interval(ge=1, le=1024)]
 
 
@@ -29,12 +31,22 @@ class DenoiserConfig:
         sigma: largest noise it is trained on, in 8-bit units; each picture gets 0 to this.
         clipped: share of training pictures whose noisy values are clipped and rounded to 8 bits,
             as a file holds them; the others keep what the noise made of them.
+        photographic: share of training pictures that get what photographs have instead of white
+            noise: noise that grows with the light, chroma noise, the artefacts of JPEG.
+        learn_from: `clean` pictures, to which noise is added unless the data set brings noisy
+            versions of them; or `noisy` pictures alone (Neighbor2Neighbor, Huang et al. 2021).
+        blind: whether the network sees for itself how strong the noise is, instead of being told.
+        guides: pictures that the network looks at besides the noisy one, which the data set brings.
     """
 
     widths: Annotated[tuple[Width, ...], Len(1, 5)] = (32, 64, 96)
     blocks: Annotated[int, Interval(ge=1, le=16)] = 2
     sigma: Annotated[float, Interval(gt=0, le=100)] = 55.0
     clipped: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    photographic: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    learn_from: Literal["clean", "noisy"] = "clean"
+    blind: bool = False
+    guides: tuple[Guide, ...] = ()
 
 
 class Denoiser(Backend):
@@ -60,6 +72,14 @@ def genloom_stages() -> list[type[Stage]]:
 def genloom_backends() -> list[type[Backend]]:
     """Bring the family."""
     return [Denoiser]
+
+
+@hookimpl
+def genloom_datasets() -> Mapping[str, Any]:
+    """Bring the data set `rendered`."""
+    from genloom_denoise.rendered import Rendered
+
+    return {"rendered": Rendered}
 
 
 @hookimpl

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 from annotated_types import Interval
 
-from genloom.card import Card
+from genloom.card import Card, Port
 from genloom.errors import GenloomError
 from genloom.options import ModelName
 from genloom.stage import Run, Stage
-from genloom.types import Batch, Kind
+from genloom.types import Array, Batch, Kind, as_float
 from genloom_denoise.estimate import estimate_sigma
 
 Sigma = Annotated[float, Interval(ge=0, le=100)]
@@ -21,6 +21,9 @@ Sigma = Annotated[float, Interval(ge=0, le=100)]
 @dataclass(frozen=True, kw_only=True)
 class Denoise(Stage):
     """Remove noise from pictures.
+
+    A network for rendered pictures looks at their guides too, if `load` was told of them and the
+    files are there.
 
     Args:
         model: a model of the family `denoiser`, or an imported network that keeps the size.
@@ -40,8 +43,11 @@ class Denoise(Stage):
         if self.strength == 0:
             return batch
         model = run.model(self.model)
-        ports = {"noise_level": self.levels(batch)} if _is_told(model.card) else {}
-        result = model.image("network", batch, **ports)
+        ports = {}
+        if _is_told(model.card):
+            ports["noise_level"] = np.minimum(self.levels(batch), _strongest(model.card))
+        result = model.image("network", batch, **ports, **_guides(model.card, batch))
+        result = result.with_items([replace(item, guides={}) for item in result.items])
         if self.strength == 1:
             return result
         data = batch.data
@@ -51,11 +57,18 @@ class Denoise(Stage):
         """The network must keep the size, want no more than a noise level, and want it if said."""
         part = card.parts.get("network")
         others = set() if part is None else set(part.inputs) - {"image", "noise_level"}
+        others -= set(_guide_ports(card))
         if card.scale != 1 or others:
             raise GenloomError(
                 f"'{card.name}' is no denoiser",
                 expected="a network that keeps the size and takes a picture, and a noise level",
                 got=", ".join(sorted(others)) or f"scale {card.scale}",
+            )
+        if self.sigma != "auto" and _is_told(card) and self.sigma > 255 * _strongest(card) + 0.01:
+            raise GenloomError(
+                f"'{card.name}' was not trained on noise as strong",
+                expected=f"sigma at most {255 * _strongest(card):g}",
+                got=f"{self.sigma:g}",
             )
         if self.sigma != "auto" and part is not None and not _is_told(card):
             raise GenloomError(
@@ -76,7 +89,41 @@ class Denoise(Stage):
 
 def _is_told(card: Card) -> bool:
     """Whether the network takes a noise level."""
-    return "noise_level" in card.parts["network"].inputs
+    part = card.parts.get("network")
+    return part is not None and "noise_level" in part.inputs
+
+
+def _strongest(card: Card) -> np.float32:
+    """The highest noise level that a network takes."""
+    span = card.parts["network"].inputs["noise_level"].range
+    return np.float32(1.0 if span is None else span[1])
+
+
+def _guide_ports(card: Card) -> dict[str, Port]:
+    """The inputs besides the picture that are pictures, and need not be there."""
+    part = card.parts.get("network")
+    inputs = {} if part is None else part.inputs
+    return {
+        name: port
+        for name, port in inputs.items()
+        if name != "image" and len(port.axes) == 4 and port.default is not None
+    }
+
+
+def _guides(card: Card, batch: Batch) -> dict[str, Array]:
+    """The guides that a network takes, N×H×W×C; where a picture has none, the port's default."""
+    found = {}
+    for name, port in _guide_ports(card).items():
+        even = np.full((*batch.size, int(port.axes[1])), port.default, np.float32)
+        found[name] = np.stack(
+            [
+                np.broadcast_to(as_float(item.guides[name]), even.shape)
+                if name in item.guides
+                else even
+                for item in batch.items
+            ]
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

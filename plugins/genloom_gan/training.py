@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from genloom_gan.losses import discriminator_loss, generator_loss, gradient_pena
 from genloom_gan.network import Adversaries
 from genloom_train.data import Samples
 from genloom_train.options import TrainOptions
-from genloom_train.training import Graph, Shape, Tensors, Training, Turn, optimiser
+from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser
 
 ROW = 8
 ROWS_MOST = 20
@@ -180,13 +179,3 @@ def gradient_norm(module: nn.Module) -> Tensor:
     """The length of the gradient that the last update went along; after clipping, if any."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     return torch.nn.utils.get_total_norm(gradients)
-
-
-@contextmanager
-def fixed(module: nn.Module) -> Iterator[None]:
-    """A time in which a network is not trained: gradients go through it and leave none in it."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)

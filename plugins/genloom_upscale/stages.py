@@ -60,8 +60,8 @@ class Upscale(Stage):
 
     Args:
         model: a model with the part `network` that enlarges, such as `genloom import` makes.
-        scale: factor for both sides; the network's own unless said. For a larger one the network is
-            applied again, and what is then too large is reduced (antialiased).
+        scale: factor for both sides; the network's own unless said. For another one the network is
+            applied as often as comes nearest, and the rest is resampled.
     """
 
     name, takes, gives = "upscale", Kind.IMAGE, Kind.IMAGE
@@ -96,12 +96,13 @@ class Upscale(Stage):
 
 
 def passes(own: int, scale: float) -> int:
-    """How often a network that enlarges `own` times is applied: until it is enough, at least once.
+    """How often a network that enlarges `own` times is applied to come near `scale`, at least once.
 
-    One that falls short by a thousandth is not applied again for that.
+    Once more only where it falls short by more than the square root of its own factor: beyond that,
+    reducing costs less than enlarging by resampling.
     """
     count = 1
-    while own**count < scale * 0.999:
+    while own**count < scale * own**-0.5:
         count += 1
     return count
 

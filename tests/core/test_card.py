@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genloom.card import CARD, Card, Origin, Part, Port, SizeRule
+from genloom.engine.tiling import tiles
 from genloom.errors import InvalidFile, ModelError
 
 PICTURE = Port(axes=("batch", 3, "height", "width"), range=(0.0, 1.0))
@@ -226,3 +227,12 @@ def test_a_card_with_any_line_replaced_is_sound_or_an_invalid_file(tmp_path_fact
 )
 def test_a_size_rule_says_what_a_picture_is_padded_to(rule, size, expected):
     assert SizeRule(**rule).padded(*size) == expected
+
+
+def test_squares_with_a_stride_are_cut_into_squares():
+    rule = SizeRule(square=True, stride=8, multiple=2)
+    height, width = rule.padded(100, 50)
+    assert height == width == 104
+    cut = list(tiles((height, width), (64, 64), 4, rule.step))
+    assert all((t.rows.length, t.columns.length) == (64, 64) for t in cut)
+    assert all(t.rows.start % 8 == 0 and t.columns.start % 8 == 0 for t in cut)

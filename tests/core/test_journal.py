@@ -8,6 +8,7 @@ import pytest
 from genloom.engine.journal import Journal
 from genloom.engine.records import FileRecord, Signature, UnitRecord
 from genloom.errors import OutputError
+from genloom.types import Item
 
 
 def record(state="done", plan="p", reason=""):
@@ -86,8 +87,8 @@ def test_an_output_folder_that_cannot_be_made_is_reported(tmp_path):
 
 
 def test_a_signature_of_a_vanished_file_differs_from_every_real_one(tmp_path):
-    assert Signature.of("k", tmp_path / "gone").size == -1
-    assert Signature.of("k", None) == Signature("k")
+    assert Signature.of(Item(key="k", name="k", source=tmp_path / "gone")).size == -1
+    assert Signature.of(Item(key="k", name="k")) == Signature("k")
 
 
 def test_a_journal_with_other_tables_is_reported_as_damaged(tmp_path):

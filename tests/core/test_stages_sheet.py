@@ -11,8 +11,9 @@ from PIL import Image
 
 from genloom import load_pipeline
 from genloom.errors import StageError
+from genloom.stages.compare import Compare
 from genloom.stages.geometry import Crop, Resize
-from genloom.stages.sheet import Compare, Grid, flattened
+from genloom.stages.sheet import Grid, flattened
 from genloom.testing import FakeRun, check_stage, image_batch
 from genloom.types import Batch, ImageInfo, Item, as_float
 
@@ -243,6 +244,49 @@ def test_what_no_longer_holds_is_not_written_into_the_sheet(source):
     batch = batch.with_items([replace(batch.items[0], info=info)])
     (item,) = Compare()(batch, FakeRun()).items
     assert item.info == ImageInfo(icc=b"p3", bits=16)
+
+
+@pytest.fixture
+def busy(source):
+    """A picture of 40×60 that is flat but for a busy part of 8×8 at row 20, column 12."""
+    pixels = np.full((40, 60, 3), 128, np.uint8)
+    pixels[20:28, 12:20] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+    return source(pixels)
+
+
+def test_the_part_with_the_most_detail_is_enlarged_below_both(busy):
+    after = as_float(busy.pixels) * np.float32(0.5)
+    made = compare(busy, after, zoom=3, crop=8, gap=2)
+    assert made.shape == (40 + 2 + 24, 60 + 2 + 60, 3)
+    strips = made[42:, :60], made[42:, 62:]
+    for strip, side in zip(strips, (as_float(busy.pixels)[0], after[0]), strict=True):
+        np.testing.assert_array_equal(strip[::3, ::3], strip[2::3, 2::3])
+        found = np.lib.stride_tricks.sliding_window_view(side, (8, 20, 3)).reshape(-1, 8, 20, 3)
+        assert (found == strip[::3, ::3]).all((1, 2, 3)).any()
+    assert np.ptp(strips[0]) > 0.9
+    assert not np.array_equal(made[:40, :60], as_float(busy.pixels)[0])  # framed
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [("side", (40 + 4 + 12, 124)), ("stacked", (84 + 4 + 28, 60)), ("split", (40 + 4 + 12, 60))],
+)
+def test_every_layout_has_room_for_what_is_enlarged(busy, layout, shape):
+    made = compare(busy, as_float(busy.pixels), zoom=3, crop=4, layout=layout)
+    assert made.shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (30, 20), (59, 39), (1000, 1000)])
+def test_the_part_that_is_named_is_enlarged_and_lies_within_the_picture(busy, at):
+    after = as_float(busy.pixels)
+    made = compare(busy, after, zoom=2, crop=10, gap=0, at=at)
+    left, top = min(max(0, at[0] - 15), 30), min(max(0, at[1] - 5), 30)
+    np.testing.assert_array_equal(made[40::2, 60::2], after[0, top : top + 10, left : left + 30])
+
+
+def test_a_picture_narrower_than_the_enlargement_gets_a_wider_sheet(source):
+    made = compare(source(picture(5)), np.zeros((1, 4, 6, 3), np.float32), zoom=8, gap=0)
+    assert made.shape == (4 + 32, 16, 3)
 
 
 def test_samples_have_no_before():

@@ -9,6 +9,8 @@ from PIL import Image
 import genloom
 from genloom import pipeline
 from genloom.catalog import Catalog
+from genloom_denoise.rendered import view
+from genloom_train.data import generator
 
 ROOT = Path(__file__).parents[2]
 CLOTHES = ROOT / "core/genloom/demo/clothes"
@@ -26,8 +28,8 @@ def files(out):
 
 def test_the_shipped_pipelines_are_the_ones_promised():
     assert SHIPPED == [
-        "attribute", "classes", "denoise", "interpolate", "morph", "reconstruct", "sample",
-        "traverse", "variations", "walk",
+        "attribute", "classes", "denoise", "interpolate", "morph", "reconstruct",
+        "render-denoise", "restore-vae", "sample", "traverse", "variations", "walk",
     ]  # fmt: skip
 
 
@@ -63,6 +65,44 @@ def test_reconstruct_gives_pictures_like_those_it_was_given(tmp_path):
             pair = [np.asarray(image, float).ravel() for image in (before, after)]
         alike.append(np.corrcoef(*pair)[0, 1])
     assert np.mean(alike) > 0.85 and min(alike) > 0.6, alike
+
+
+def test_render_denoise_is_better_with_guides_than_without(tmp_path):
+    shots = {f"shot{n}": view(64, 128, generator("pipeline", n)) for n in range(4)}
+    errors = {"noisy": np.mean([np.mean((s.noisy[1] - s.clean) ** 2) for s in shots.values()])}
+    for kind in ("with", "without"):
+        folder, out = tmp_path / kind, tmp_path / f"{kind} out"
+        folder.mkdir()
+        for name, seen in shots.items():
+            pictures = {"": seen.noisy[1]}
+            if kind == "with":
+                pictures |= {".albedo": seen.albedo, ".normal": seen.normal}
+            for ending, pixels in pictures.items():
+                pixels = (pixels * 255 + 0.5).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{name}{ending}.png")
+        report = genloom.load_pipeline("render-denoise").run(folder, out)
+        assert (report.done, report.failed) == (4, 0)
+        found = [np.asarray(Image.open(out / f"{name}.png"), float) / 255 for name in shots]
+        pairs = zip(found, shots.values(), strict=True)
+        errors[kind] = np.mean([np.mean((result - s.clean) ** 2) for result, s in pairs])
+    assert errors["with"] < 0.85 * errors["without"] < 0.4 * errors["noisy"], errors
+
+
+def test_restore_vae_brings_noisy_clothes_nearer_to_clean_ones(tmp_path):
+    (tmp_path / "noisy").mkdir()
+    random, clean = np.random.RandomState(0), {}
+    for path in CLOTHES.glob("*.png"):
+        with Image.open(path) as image:
+            clean[path.name] = np.asarray(image, float)
+        noisy = clean[path.name] + random.normal(0, 80, (28, 28))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "noisy" / path.name)
+    genloom.load_pipeline("restore-vae").run(tmp_path / "noisy", tmp_path / "out")
+    errors = {}
+    for kind in ("noisy", "out"):
+        pictures = [Image.open(tmp_path / kind / name) for name in clean]
+        pairs = zip(pictures, clean.values(), strict=True)
+        errors[kind] = np.mean([np.mean((np.asarray(p, float) - c) ** 2) for p, c in pairs])
+    assert errors["out"] < 0.4 * errors["noisy"], errors
 
 
 def test_sample_draws_different_pictures_and_a_sheet(tmp_path):

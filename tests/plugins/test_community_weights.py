@@ -1,6 +1,8 @@
 """`genloom import` of weights that spandrel recognises; with tiny networks."""
 
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -196,3 +198,48 @@ def test_a_network_that_exports_only_at_one_size_says_so_and_is_tiled(tmp_path, 
     got = genloom.open_model(tmp_path / "model")(pixels)
     assert got.shape == (202, 174, 3)
     assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
+
+
+TRAIN = "lightning_fabric sklearn torchmetrics torch_fidelity tensorboard matplotlib"
+
+
+def test_importing_weights_needs_nothing_of_the_extra_that_trains():
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({TRAIN.split()!r}))  # so that importing them fails\n"
+        "import genloom_community.importing, genloom_community.weights\n"
+        "print('imported')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "imported\n", done.stderr
+
+
+def test_a_network_that_wants_a_mask_is_refused(tmp_path):
+    from spandrel.architectures.LaMa.__arch.LaMa import LaMa
+
+    path = saved(tmp_path / "lama.safetensors", LaMa(in_nc=4))
+    with pytest.raises(GenloomError, match="no network from a picture to a picture"):
+        imported(path, tmp_path / "model")
+
+
+class Picky(torch.nn.Module):
+    """Takes pictures of 64×64 only, and says so in its own way."""
+
+    def forward(self, image):
+        if image.shape[2:] != (64, 64):
+            raise KeyError("not this size")
+        return image * 0.5
+
+
+def test_a_network_that_fails_at_some_sizes_is_exported_at_one_it_takes(tmp_path, monkeypatch):
+    from genloom_community import weights
+
+    found = weights.Recognised(
+        module=Picky(), architecture="Picky", channels=3, scale=1, size=SizeRule()
+    )
+    monkeypatch.setattr(weights, "recognised", lambda request: found)
+    request = Request(file=tmp_path / "picky.pth", folder=tmp_path / "model", size=64)
+    made = weights.draft(request)
+    assert made.size.fixed == (64, 64) and "not this size" in made.notes[0]
+    with pytest.raises(GenloomError, match=r"Picky cannot be exported to ONNX"):
+        weights.draft(Request(file=request.file, folder=request.folder, size=48))

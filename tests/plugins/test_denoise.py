@@ -6,7 +6,8 @@ import torch
 
 from genloom_denoise import Denoiser, DenoiserConfig
 from genloom_denoise.network import DenoisingUnet
-from genloom_denoise.training import DenoiserTraining, add_noise, as_in_a_file
+from genloom_denoise.training import DenoiserTraining
+from genloom_train.degradations import as_in_a_file, gaussian_noise
 from genloom_train.testing import Blobs, check_backend
 from genloom_train.training import Tensors
 
@@ -45,7 +46,7 @@ def test_each_picture_of_a_batch_is_treated_by_its_own_level():
 def test_noise_has_the_deviation_it_was_asked_for():
     torch.manual_seed(0)
     level = torch.tensor([0.1, 0.2])
-    noise = add_noise(torch.zeros(2, 3, 64, 64), level)
+    noise = gaussian_noise(torch.zeros(2, 3, 64, 64), level)
     assert noise.flatten(1).std(1).numpy() == pytest.approx([0.1, 0.2], rel=0.05)
 
 
@@ -76,3 +77,19 @@ def test_validation_says_how_noisy_the_input_was():
     for sigma in (15, 25, 50):
         assert figures[f"psnr_{sigma}"] == figures[f"psnr_noisy_{sigma}"]
         assert figures[f"psnr_{sigma}"] == pytest.approx(20 * np.log10(255 / sigma), abs=3)
+
+
+def test_photographic_noise_is_a_share_of_the_pictures_and_its_level_is_measured():
+    config = DenoiserConfig(widths=(8,), blocks=1, clipped=0, photographic=1.0)
+    training, seen = DenoiserTraining(config, (3, 16, 16)), []
+
+    def network(image, level):
+        seen.append((image, level))
+        return image * 1
+
+    batch = Tensors.of(Blobs((3, 16, 16)).held_out())
+    training.losses(network, batch)
+    image, level = seen[0]
+    torch.testing.assert_close(image, as_in_a_file(image))
+    error = (image - batch.image).square().flatten(1).mean(1).sqrt()
+    assert ((level >= 0.75 * error - 1e-6) & (level <= 1.25 * error + 1e-6)).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from genloom.errors import GenloomError
 from genloom.options import check, options_of
@@ -73,6 +74,42 @@ def test_the_estimate_is_near_the_truth_on_clipped_noise(sigma, channels):
     noisy = clean + sigma / 255 * random.standard_normal(clean.shape)
     filed = np.round(np.clip(noisy, 0, 1) * 255) / 255
     assert estimate_sigma(filed.astype(np.float32)) == pytest.approx(sigma, rel=0.08)
+
+
+@pytest.mark.parametrize("shade", [1.0, 0.4])
+def test_strong_noise_is_estimated_as_it_was_before_it_was_clipped(shade):
+    random = np.random.default_rng(1)
+    noise = 50 / 255 * random.standard_normal((3, 160, 160))
+    noisy = (shade * photograph() + noise).astype(np.float32)
+    filed = np.round(np.clip(noisy, 0, 1) * 255) / 255
+    assert filed.std() < 0.99 * noisy.std()
+    assert estimate_sigma(filed.astype(np.float32)) == pytest.approx(50, rel=0.06)
+    assert estimate_sigma(noisy) == pytest.approx(50, rel=0.06)
+
+
+def test_print_on_white_paper_is_not_taken_for_noise():
+    page = Image.new("L", (300, 200), 255)
+    for row in range(4, 196, 14):
+        ImageDraw.Draw(page).text((4, row), "print on white paper, line after line", fill=0)
+    clean = np.asarray(page, np.float32)[None] / 255
+    assert estimate_sigma(clean) < 1
+    noisy = clean + 20 / 255 * np.random.default_rng(0).standard_normal(clean.shape)
+    assert 15 < estimate_sigma(noisy.clip(0, 1).astype(np.float32)) < 30
+
+
+def with_range(highest):
+    model = run_with().model("denoise-photo")
+    ports = dict(model.card.parts["network"].inputs)
+    ports["noise_level"] = ports["noise_level"].model_copy(update={"range": (0, highest)})
+    part = model.card.parts["network"].model_copy(update={"inputs": ports})
+    return model.card.model_copy(update={"parts": {"network": part}})
+
+
+def test_noise_beyond_what_a_network_was_trained_on_is_refused_when_told():
+    card = with_range(55 / 255)
+    Denoise(sigma=55).check_model("model", card)
+    with pytest.raises(GenloomError, match=r"at most 55"):
+        Denoise(sigma=60).check_model("model", card)
 
 
 def test_the_estimate_of_a_clean_picture_is_near_zero():

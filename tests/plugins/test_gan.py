@@ -16,12 +16,12 @@ from genloom_gan import Gan, GanConfig
 from genloom_gan.diversity import concerns, diversity, least_covered
 from genloom_gan.losses import discriminator_loss, generator_loss, gradient_penalty
 from genloom_gan.network import Adversaries
-from genloom_gan.training import GanTraining, fixed, gradient_norm
+from genloom_gan.training import GanTraining, gradient_norm
 from genloom_train import checkpoint
 from genloom_train.metrics import Metrics
 from genloom_train.progress import Progress
 from genloom_train.testing import OPTIONS, Blobs, check_backend, equal, train, train_in_two, trainer
-from genloom_train.training import Tensors
+from genloom_train.training import Tensors, fixed
 
 torch.set_num_threads(1)
 

@@ -231,3 +231,16 @@ def test_a_label_whose_only_picture_is_held_out_is_noted(tmp_path):
     source = Folder(size=8, labels="folders").open(Opening(root=tmp_path))
     assert source.count == 1
     assert source.notes == ("label 'a': no training pictures",)
+
+
+def test_of_several_crops_the_one_with_the_most_detail_is_taken(tmp_path):
+    for number in range(3):
+        pixels = np.full((64, 64, 3), 128, np.uint8)
+        pixels[:, 32:] = np.random.default_rng(number).integers(0, 256, (64, 32, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+
+    def detail(choices):
+        source = Folder(crop=16, choices=choices).open(Opening(root=tmp_path))
+        return float(source.batch(0, 32, 0).image.std((1, 2, 3)).mean())
+
+    assert detail(6) > 1.3 * detail(1)

@@ -146,8 +146,8 @@ def test_what_cannot_judge_is_refused(place):
 
 
 def test_a_model_with_nothing_to_measure_is_refused(place):
-    with pytest.raises(ModelError, match=r"'tiny-image' cannot be measured.*the parts network"):
-        call("tiny-image")
+    with pytest.raises(ModelError, match=r"'tiny-judge' cannot be measured.*the parts classifier"):
+        call("tiny-judge")
 
 
 def test_unknown_names_are_errors_with_the_nearest_right_one(place):

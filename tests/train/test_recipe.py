@@ -28,6 +28,7 @@ def catalog():
     import genloom_classifier
     import genloom_denoise
     import genloom_gan
+    import genloom_upscale
     import genloom_vae
 
     catalog = Catalog()
@@ -38,6 +39,7 @@ def catalog():
         genloom_gan,
         genloom_vae,
         genloom_denoise,
+        genloom_upscale,
     ):
         assert not catalog.register(module).error
     return catalog
@@ -173,12 +175,14 @@ def test_the_schema_knows_every_family_and_data_set(catalog):
         "classifier",
         "denoiser",
         "gan",
+        "upscaler",
         "vae",
         "vqvae",
     ]
     names = {e["properties"]["dataset"]["const"] for e in schema["properties"]["data"]["oneOf"]}
     assert names == {
-        "arrays", "dead-leaves", "digits", "fashion-mnist", "folder", "idx", "mnist", "synthetic",
+        "arrays", "dead-leaves", "digits", "fashion-mnist", "folder", "idx", "mnist", "pairs",
+        "rendered", "synthetic",
     }  # fmt: skip
     assert schema == plugin.genloom_formats()[0].schema(catalog)
 

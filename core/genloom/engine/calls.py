@@ -14,7 +14,7 @@ from genloom.engine.pages import Page
 from genloom.engine.stagerun import StageRun
 from genloom.errors import GenloomError, StageError
 from genloom.pipeline import Step
-from genloom.stage import Cardinality, Model
+from genloom.stage import Box, Cardinality, Model
 from genloom.types import Array, Batch, Kind, join
 
 FAULTS = (Exception, SystemExit)
@@ -117,7 +117,7 @@ def _split(
     """Hand the results of a call back to the packets they belong to."""
     if not step.stage.cardinality.gathers:
         _check_given(step, after)
-    after = _compact(_follow_alpha(step, before, after))
+    after = _compact(_follow(step, before, after))
     if len(after) == len(packets):
         results = [
             [replace(p, batch=one, item=one.items[0])]
@@ -158,7 +158,13 @@ def _check_given(step: Step, after: Any) -> None:
 def _compact(batch: Batch) -> Batch:
     """The same batch, of which no array keeps a much larger one alive: a crop its picture, say."""
     items = [
-        item if item.alpha is None else replace(item, alpha=_own(item.alpha))
+        item
+        if item.alpha is None and not item.guides
+        else replace(
+            item,
+            alpha=None if item.alpha is None else _own(item.alpha),
+            guides={name: _own(guide) for name, guide in item.guides.items()},
+        )
         for item in batch.items
     ]
     variance = batch.log_variance
@@ -175,18 +181,24 @@ def _own(array: Array) -> Array:
     return array.copy() if base > 2 * array.nbytes else array
 
 
-def _follow_alpha(step: Step, before: Batch, after: Batch) -> Batch:
-    """Bring alpha to the size of the pictures a stage gave."""
-    if after.kind != Kind.IMAGE or all(item.alpha is None for item in after.items):
+def _follow(step: Step, before: Batch, after: Batch) -> Batch:
+    """Bring alpha and guides to the size of the pictures a stage gave."""
+    if after.kind != Kind.IMAGE or all(i.alpha is None and not i.guides for i in after.items):
         return after
     box = step.stage.crop_box(*before.size) if before.kind == Kind.IMAGE else None
     items = []
     for item in after.items:
-        alpha = item.alpha
-        if alpha is not None and box is not None:
-            top, left, height, width = box
-            alpha = alpha[top : top + height, left : left + width]
-        if alpha is not None and alpha.shape != after.size:
-            alpha = imaging.resize(alpha, *after.size, "lanczos")
-        items.append(item if alpha is item.alpha else replace(item, alpha=alpha))
+        alpha = None if item.alpha is None else _followed(item.alpha, box, after.size)
+        guides = {name: _followed(guide, box, after.size) for name, guide in item.guides.items()}
+        items.append(replace(item, alpha=alpha, guides=guides))
     return after.with_items(items)
+
+
+def _followed(array: Array, box: Box | None, size: tuple[int, int]) -> Array:
+    """What belongs to a picture, H×W or H×W×C, cropped and resized as the picture was."""
+    if box is not None:
+        top, left, height, width = box
+        array = array[top : top + height, left : left + width]
+    if array.shape[:2] != size:
+        array = imaging.resize(array, *size, "lanczos")
+    return array

@@ -161,27 +161,50 @@ class CompiledModel:
         card = self.card
         height, width = pixels.shape[1:3]
         padded = card.size.padded(height, width)
+        guides = self._guides(part, pixels, ports, padded)
         pixels = reflect(pixels, *padded)
         stitch = Stitch((height, width), padded, card)
+        given = {"image": pixels, **guides}
+        rest = {name: value for name, value in ports.items() if name not in given}
         for tile in self._tiles(*padded):
-            rows, columns = tile.rows, tile.columns
-            piece = pixels[
-                :,
-                rows.start : rows.start + rows.length,
-                columns.start : columns.start + columns.length,
-            ]
-            image = np.ascontiguousarray(as_float(piece).transpose(0, 3, 1, 2))
-            stitch.add(self._result(part, image, ports).transpose(0, 2, 3, 1), tile)
+            cut = {name: _piece(whole, tile) for name, whole in given.items()}
+            result = self._result(part, {**cut, **rest})
+            stitch.add(result.transpose(0, 2, 3, 1), tile)
         return stitch.result
 
-    def _result(self, part: str, image: Floats, ports: Mapping[str, Array]) -> Floats:
+    def _guides(
+        self, part: str, pixels: Array, ports: Mapping[str, Array], padded: tuple[int, int]
+    ) -> dict[str, Array]:
+        """The pictures among the other inputs, as large as the padded picture.
+
+        Raises:
+            ModelError: when one is not as large as the picture.
+        """
+        found = {}
+        for name, port in self.card.parts[part].inputs.items():
+            if name == "image" or len(port.axes) != 4 or name not in ports:
+                continue
+            value, channels = ports[name], port.axes[1]
+            if value.ndim == 1:
+                even = np.asarray(value, np.float32)[:, None, None, None]
+                found[name] = np.broadcast_to(even, (len(pixels), *padded, int(channels)))
+            elif value.shape[:3] != pixels.shape[:3]:
+                raise ModelError(
+                    f"the guide '{name}' is not as large as its picture",
+                    expected="×".join(map(str, pixels.shape[:3])),
+                    got="×".join(map(str, value.shape[:3])),
+                )
+            else:
+                found[name] = reflect(with_channels(value, int(channels)), *padded)
+        return found
+
+    def _result(self, part: str, inputs: Mapping[str, Array]) -> Floats:
         """`result` of an image→image graph; a graph made for one picture gets one at a time."""
-        inputs = {"image": image, **ports}
         if self.card.parts[part].inputs["image"].axes[0] != 1:
             return self.run(part, inputs)["result"]
         results = [
             self.run(part, {name: value[n : n + 1] for name, value in inputs.items()})["result"]
-            for n in range(len(image))
+            for n in range(len(inputs["image"]))
         ]
         return np.concatenate(results)
 
@@ -204,6 +227,15 @@ class CompiledModel:
             return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
         except ValueError as error:
             raise ModelError(f"'{self.card.name}' cannot be tiled like this: {error}") from None
+
+
+def _piece(pixels: Array, tile: tiling.Tile) -> Floats:
+    """A tile of pictures N×H×W×C, as N×C×h×w."""
+    rows, columns = tile.rows, tile.columns
+    piece = pixels[
+        :, rows.start : rows.start + rows.length, columns.start : columns.start + columns.length
+    ]
+    return np.ascontiguousarray(as_float(piece).transpose(0, 3, 1, 2))
 
 
 def _margin(card: Card) -> int | None:

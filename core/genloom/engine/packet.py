@@ -124,6 +124,6 @@ class Packet:
 
     def failed(self, stage: str, reason: str, trace: str = "") -> Packet:
         """The same item, failed at a stage."""
-        light = replace(self.item, alpha=None)  # failures are kept to the end of the run
+        light = self.item.bare()  # failures are kept to the end of the run
         failure = Failure(light, stage, reason, trace, self.unit.key)
         return replace(self, batch=None, failure=failure)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from genloom.types import Item
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,25 @@ class Signature:
         return self.key, self.sha256, self.failed
 
     @classmethod
-    def of(cls, key: str, path: Path | None) -> Signature:
-        """The signature of a file as it is now, its hash aside; one that is gone has size -1."""
-        if path is None:
-            return cls(key)
-        source = located(path)
+    def of(cls, item: Item) -> Signature:
+        """The signature of an item's file as it is now, its hash aside; of one gone, size -1.
+
+        With files beside it, the size is the sum of all, and the time is no time but a number that
+        changes with the size and time of any.
+        """
+        if item.source is None:
+            return cls(item.key)
+        source = located(item.source)
         try:
-            stat = path.stat()
+            stats = [path.stat() for path in (item.source, *item.beside.values())]
         except OSError:
-            return cls(key, -1, source=source)
-        return cls(key, stat.st_size, stat.st_mtime_ns, source=source)
+            return cls(item.key, -1, source=source)
+        size, mtime = sum(s.st_size for s in stats), stats[0].st_mtime_ns
+        if item.beside:
+            facts = [(s.st_size, s.st_mtime_ns) for s in stats]
+            said = json.dumps([facts, [(name, str(item.beside[name])) for name in item.beside]])
+            mtime = int.from_bytes(hashlib.sha256(said.encode()).digest()[:7], "little")
+        return cls(item.key, size, mtime, source=source)
 
 
 def located(path: Path) -> str:

@@ -32,7 +32,7 @@ class Resumption:
 
     def unit(self, item: Item) -> Unit:
         """The unit of an item that a chain begins with."""
-        return Unit(self._key(item), item, inputs=(Signature.of(item.key, item.source),))
+        return Unit(self._key(item), item, inputs=(Signature.of(item),))
 
     def _key(self, item: Item) -> str:
         """What the journal knows an item by: not the place alone where another picture has it."""
@@ -43,7 +43,7 @@ class Resumption:
             return place
         recorded = record.inputs[0]
         source = located(item.source)
-        if source == recorded.source or _has_bytes(item.source, recorded.sha256):
+        if source == recorded.source or _has_bytes(item, recorded.sha256):
             return place
         # A path may hold what is no text.
         return f"{place} from {os.fsencode(source).decode('utf-8', 'backslashreplace')}"
@@ -106,22 +106,31 @@ def sign(item: Item) -> Signature:
     Size and time are taken before the bytes are read: a file that changes meanwhile differs from
     its signature at the next run.
     """
-    signature = Signature.of(item.key, item.source)
-    return signature if item.source is None else replace(signature, sha256=_sha256(item.source))
+    signature = Signature.of(item)
+    return signature if item.source is None else replace(signature, sha256=_bytes_of(item))
 
 
 def _unchanged(item: Item, recorded: Signature) -> bool:
     """Same size and time, or at least the same bytes."""
-    now = Signature.of(item.key, item.source)
+    now = Signature.of(item)
     if (now.key, now.size) != (recorded.key, recorded.size):
         return False
     if item.source is None or (now.mtime, now.source) == (recorded.mtime, recorded.source):
         return True
-    return _has_bytes(item.source, recorded.sha256)
+    return _has_bytes(item, recorded.sha256)
 
 
-def _has_bytes(path: Path, sha256: str) -> bool:
-    return sha256 != "" and _sha256(path) == sha256
+def _has_bytes(item: Item, sha256: str) -> bool:
+    return sha256 != "" and _bytes_of(item) == sha256
+
+
+def _bytes_of(item: Item) -> str:
+    """The hash of an item's file, or of the hashes of all where others lie beside it."""
+    own = "" if item.source is None else _sha256(item.source)
+    if not item.beside:
+        return own
+    named = [f"{name} {_sha256(path)}" for name, path in sorted(item.beside.items())]
+    return hashlib.sha256("\n".join([own, *named]).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

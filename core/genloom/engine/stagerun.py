@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -62,7 +61,7 @@ class StageRun:
             temporary.unlink(missing_ok=True)
             raise
         if self.keep:
-            light = replace(item, alpha=None)
+            light = item.bare()
             self.outputs.append(Output(light, temporary, name, ending, asked))
         else:
             temporary.unlink()

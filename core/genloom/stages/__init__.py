@@ -7,11 +7,12 @@ from pathlib import Path
 from genloom.hookspecs import hookimpl
 from genloom.stage import Stage
 from genloom.stages.animate import Animate
+from genloom.stages.compare import Compare
 from genloom.stages.geometry import Crop, Resize
 from genloom.stages.latent import Decode, Encode, Interpolate, Sample
 from genloom.stages.load import Load
 from genloom.stages.save import Save
-from genloom.stages.sheet import Compare, Grid
+from genloom.stages.sheet import Grid
 from genloom.stages.travel import Shift, Traverse, Walk
 
 genloom_api = 1

@@ -7,8 +7,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,14 +27,50 @@ class Load(Stage):
 
     Args:
         recursive: whether sub-folders are walked too.
+        guides: files that go with each picture and are no pictures of their own, by what they
+            show, each as a path from the picture's folder, where `{stem}` is the picture's name
+            without its ending: `{albedo: "{stem}.albedo.png"}`.
     """
 
     name, takes, gives = "load", Kind.NOTHING, Kind.IMAGE
     cardinality = Cardinality.NONE_TO_MANY
     recursive: bool = True
+    guides: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, pattern in self.guides.items():
+            if "{stem}" not in pattern or re.search(r"[{}]", pattern.replace("{stem}", "")):
+                raise ValueError(
+                    f"the guide '{name}' needs a path that holds {{stem}}, got {pattern!r}"
+                )
 
     def sources(self, inputs: Inputs) -> Iterator[Item]:
         """The pictures that the inputs name, each once, none of them below OUT."""
+        if not self.guides:
+            yield from self._walk(inputs)
+            return
+        # Which files are guides is known only when all pictures are.
+        guides = {
+            _place(path)
+            for item in self._walk(inputs)
+            if item.source is not None
+            for path in self._beside(item.source).values()
+        }
+        for item in self._walk(inputs):
+            if item.source is not None and _place(item.source) not in guides:
+                yield replace(item, beside=self._beside(item.source))
+
+    def _beside(self, source: Path) -> dict[str, Path]:
+        """The guides of a picture that are there."""
+        paths = {n: self._guide(source, pattern) for n, pattern in self.guides.items()}
+        return {n: p for n, p in paths.items() if p.is_file() and _place(p) != _place(source)}
+
+    @staticmethod
+    def _guide(source: Path, pattern: str) -> Path:
+        return source.parent / pattern.replace("{stem}", source.stem)
+
+    def _walk(self, inputs: Inputs) -> Iterator[Item]:
+        """All pictures that the inputs name."""
         out = inputs.out.resolve() if inputs.out is not None else None
         seen: set[Path] = set()
         roots = _roots(inputs.paths)
@@ -48,9 +84,10 @@ class Load(Stage):
                 yield from _items(_unseen(files, seen), index, root.folder, prefixes[index])
 
     def cost(self, item: Item) -> int:
-        """Bytes of the decoded picture, from its header."""
+        """Bytes of the decoded picture and its guides, from their headers."""
+        files = [item.source, *item.beside.values()] if item.source is not None else []
         try:
-            return imaging.probe(item.source)[2] if item.source is not None else 0
+            return sum(imaging.probe(file)[2] for file in files)
         except ImageError:
             return 0
 
@@ -65,7 +102,31 @@ class Load(Stage):
         item = replace(item, alpha=picture.alpha, info=picture.info)
         for note in picture.notes:
             item = item.noting(note)
+        item = self._with_guides(item, picture.pixels.shape[:2])
         return Batch.images([item], picture.pixels[None])
+
+    def _with_guides(self, item: Item, size: tuple[int, ...]) -> Item:
+        guides = {}
+        for name, pattern in self.guides.items():
+            if name not in item.beside:
+                file = self._guide(item.source or Path(), pattern).name
+                item = item.noting(f"without its guide '{name}': there is no {file}")
+                continue
+            guide = imaging.read(item.beside[name])
+            if guide.pixels.shape[:2] != size:
+                raise ImageError(
+                    f"the guide '{name}' has another size than its picture",
+                    expected=f"{size[1]}×{size[0]}",
+                    got=f"{guide.pixels.shape[1]}×{guide.pixels.shape[0]}",
+                    where=str(item.beside[name]),
+                )
+            guides[name] = guide.pixels
+        return replace(item, guides=guides)
+
+
+def _place(path: Path) -> str:
+    """Where a file lies, whatever way its name leads there."""
+    return os.path.normpath(path.absolute())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`grid` and `compare`: several pictures on one sheet."""
+"""`grid`: several pictures on one sheet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from genloom import imaging
-from genloom.errors import StageError
 from genloom.stage import Cardinality, Run, Stage
 from genloom.types import Array, Batch, Floats, ImageInfo, Item, Kind, as_float
 
@@ -50,7 +49,7 @@ class Grid(Stage):
         """Shrink pictures to their cell as they come, so that a sheet never holds large ones."""
         if any(item.alpha is not None for item in batch.items):
             flat = np.stack([flattened(one, self.background) for one in batch])
-            opaque = [replace(item, alpha=None) for item in batch.items]
+            opaque = [item.bare() for item in batch.items]
             batch = batch.with_items(opaque).with_pixels(flat)
         height, width = batch.size
         factor = self.cell / max(height, width)
@@ -96,69 +95,6 @@ def _described(item: Item, members: Sequence[Batch]) -> Item:
         item = item.noting("its pictures have several colour profiles; the sheet has none")
     icc = profiles.pop() if len(profiles) == 1 else None
     return replace(item, info=ImageInfo(bits=max(min(info.bits, 16) for info in infos), icc=icc))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compare(Stage):
-    """Put each picture beside the file it was made from: before on the left, after on the right.
-
-    Args:
-        gap: pixels between the two.
-        layout: `side` by side; `stacked`, before above after; or `split`: one picture, its left
-            half before and its right half after, a line between.
-    """
-
-    name, takes, gives = "compare", Kind.IMAGE, Kind.IMAGE
-    gap: Annotated[int, Ge(0), Le(100)] = 4
-    layout: Literal["side", "stacked", "split"] = "side"
-
-    def __call__(self, batch: Batch, run: Run) -> Batch:
-        """Compare each picture of a batch with its source."""
-        pairs = [self._compare(one) for one in batch]
-        items = [replace(item, alpha=None, info=_sheet_info(item.info)) for item in batch.items]
-        return batch.with_items(items).with_pixels(np.stack(pairs))
-
-    def _compare(self, one: Batch) -> Floats:
-        (item,) = one.items
-        if item.source is None:
-            raise StageError(
-                "there is no before to compare with",
-                expected="pictures that were loaded from files",
-                got=item.key,
-            )
-        picture = imaging.read(item.source)
-        before_item = replace(item, alpha=picture.alpha)
-        before = _cropped(flattened(Batch.images([before_item], picture.pixels[None]), 1.0), item)
-        after = flattened(one, 1.0)
-        height, width, channels = after.shape
-        if before.shape[:2] != (height, width):
-            before = imaging.resize(before, height, width, "bicubic")
-        channels = max(channels, before.shape[2])
-        before, after = (grey_as_colour(side, channels) for side in (before, after))
-        if self.layout == "split":
-            middle = width // 2
-            line = np.ones((height, min(2, width - middle), channels), np.float32)
-            sides = [before[:, :middle], line, after[:, middle + line.shape[1] :]]
-            return np.concatenate(sides, axis=1)
-        axis = 1 if self.layout == "side" else 0
-        gap = (height, self.gap) if axis else (self.gap, width)
-        return np.concatenate([before, np.ones((*gap, channels), np.float32), after], axis=axis)
-
-
-def _cropped(picture: Floats, item: Item) -> Floats:
-    """The part of a source that an item still shows."""
-    rows, columns = picture.shape[:2]
-    top, left, height, width = item.part
-    y, x = min(round(top * rows), rows - 1), min(round(left * columns), columns - 1)
-    return picture[
-        y : max(y + 1, round((top + height) * rows)),
-        x : max(x + 1, round((left + width) * columns)),
-    ]
-
-
-def _sheet_info(info: ImageInfo) -> ImageInfo:
-    """What still holds for a sheet: not the EXIF of one picture, nor its palette."""
-    return ImageInfo(format=info.format, bits=min(info.bits, 16), icc=info.icc)
 
 
 def flattened(one: Batch, background: float) -> Floats:

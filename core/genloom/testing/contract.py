@@ -197,7 +197,11 @@ class _Trial:
 
 def _copied(batch: Batch) -> Batch:
     items = [
-        item if item.alpha is None else replace(item, alpha=item.alpha.copy())
+        replace(
+            item,
+            alpha=None if item.alpha is None else item.alpha.copy(),
+            guides={name: guide.copy() for name, guide in item.guides.items()},
+        )
         for item in batch.items
     ]
     return replace(batch, items=tuple(items), values=batch.values.copy())

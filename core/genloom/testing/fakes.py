@@ -183,6 +183,7 @@ def fake_model(
     channels: int = 3,
     scale: int = 1,
     ports: Sequence[str] = (),
+    guides: Sequence[str] = (),
     backend: Backend | None = None,
 ) -> FakeModel:
     """A model with the parts `network`, `encoder` and `decoder`.
@@ -193,19 +194,20 @@ def fake_model(
         name: its name.
         channels: 1 for a grey model, 3 for colour.
         scale: output size over input size of the network.
-        ports: inputs of the network besides `image`.
+        ports: inputs of the network besides `image`, one number for each picture.
+        guides: inputs that are pictures too.
         backend: what its family means; the plain one of `genloom.Backend` unless said.
     """
     functions: dict[str, Function] = {}
     if network is not None:
         functions["network"] = lambda **inputs: {"result": network(**inputs)}
-    card = _card(name, channels, scale, ports)
+    card = _card(name, channels, scale, ports, guides)
     return FakeModel(card, backend or Backend(), FakeRuntime(functions))
 
 
 def fake_bundle(folder: Path, name: str = "fake", *, channels: int = 3) -> Bundle:
     """Write the bundle `folder / name` for `FakeRuntime`; its family is `fake`."""
-    card = _card(name, channels, 1, ())
+    card = _card(name, channels, 1, (), ())
     (folder / name).mkdir(parents=True)
     for part in card.parts:
         (folder / name / f"{part}.onnx").write_bytes(_graph(name, channels, part))
@@ -213,10 +215,13 @@ def fake_bundle(folder: Path, name: str = "fake", *, channels: int = 3) -> Bundl
     return Bundle.open(folder / name)
 
 
-def _card(name: str, channels: int, scale: int, ports: Sequence[str]) -> Card:
+def _card(
+    name: str, channels: int, scale: int, ports: Sequence[str], guides: Sequence[str]
+) -> Card:
     picture = Port(axes=("batch", channels, "height", "width"))
     latent = Port(axes=("batch", channels, "rows", "columns"))
     others = {port: Port(axes=("batch",), default=0.0) for port in ports}
+    others |= {guide: picture.model_copy(update={"default": 0.0}) for guide in guides}
     graphs = {
         "network": ({"image": picture, **others}, {"result": picture}),
         "encoder": ({"image": picture}, {"mean": latent, "log_variance": latent}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,15 +22,17 @@ __all__ = ["Dataset", "Opening", "Samples", "Source", "epoch_indices", "generato
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures and, where there are such, their labels.
+    """Pictures and, where there are such, their labels and other pictures of the same things.
 
     Attributes:
         image: float32, N×C×H×W in [0, 1].
         label: int64, (N,).
+        others: by name, float32, N×C'×H×W in [0, 1]: a noisy version, say, or a guide.
     """
 
     image: Floats
     label: Array | None = None
+    others: Mapping[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -38,15 +40,19 @@ class Samples:
     def chunks(self, size: int) -> Iterator[Samples]:
         """The same samples, at most `size` at a time."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield Samples(self.image[part], None if self.label is None else self.label[part])
+            yield self.chosen(slice(start, start + size))
+
+    def chosen(self, which: slice | Array) -> Samples:
+        """Some of them."""
+        label = None if self.label is None else self.label[which]
+        others = {name: values[which] for name, values in self.others.items()}
+        return Samples(self.image[which], label, others)
 
     def spread(self, most: int) -> Samples:
         """At most so many of them, evenly spread: of every class, if they are sorted by class."""
         if len(self) <= most:
             return self
-        chosen = np.arange(most) * len(self) // most
-        return Samples(self.image[chosen], None if self.label is None else self.label[chosen])
+        return self.chosen(np.arange(most) * len(self) // most)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,6 +80,10 @@ def _check_samples(samples: Samples, source: Source, name: str) -> None:
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):
         raise _broken(name, "pixels", "values from 0 to 1", f"{low:.3g} to {high:.3g}")
+    for other, values in samples.others.items():
+        if values.dtype != np.float32 or values[:, 0].shape != image[:, 0].shape:
+            got = f"{values.dtype} of shape {values.shape}"
+            raise _broken(name, f"the pictures '{other}'", f"float32, as {image.shape}", got)
     if label is None:
         if source.labels:
             raise _broken(name, "labels", f"{len(samples)} of {len(source.labels)} classes", "none")

@@ -22,7 +22,8 @@ class PhotographCrops(Source):
     """Square crops of pictures of any size.
 
     A batch draws its pictures with a chance in proportion to their area (bounded, so that a few
-    huge ones do not rule), and with chance `synthetic_share` from `synthetic` instead.
+    huge ones do not rule), and with chance `synthetic_share` from `synthetic` instead. Of `choices`
+    crops the one with the most detail is taken: skies and walls are learned soon.
     """
 
     endless = True
@@ -39,12 +40,13 @@ class PhotographCrops(Source):
         synthetic: Sequence[Array] = (),
         synthetic_share: float = 0.0,
         turn: bool = True,
+        choices: int = 1,
         description: str = "",
         notes: tuple[str, ...] = (),
     ) -> None:
         self._pictures, self._held_out = list(pictures), list(held_out)
         self._synthetic, self._share = list(synthetic), synthetic_share
-        self._weights, self._turn = _weights(self._pictures), turn
+        self._weights, self._turn, self._choices = _weights(self._pictures), turn, choices
         self._label, self._held_out_label = label, held_out_label
         self.labels = tuple(labels)
         self.shape = (pictures[0].shape[2], crop, crop)
@@ -60,6 +62,12 @@ class PhotographCrops(Source):
 
     def _crop(self, random: np.random.Generator) -> tuple[Array, int]:
         """A crop, and the number of the picture it is of."""
+        crop, which = max((self._candidate(random) for _ in range(self._choices)), key=_detail)
+        if self._turn:
+            crop = np.rot90(crop, int(random.integers(4)))
+        return (crop[:, ::-1] if random.integers(2) else crop), which
+
+    def _candidate(self, random: np.random.Generator) -> tuple[Array, int]:
         which = 0
         if self._synthetic and random.random() < self._share:
             picture = self._synthetic[random.integers(len(self._synthetic))]
@@ -69,10 +77,7 @@ class PhotographCrops(Source):
         size = self.shape[1]
         top = random.integers(picture.shape[0] - size + 1)
         left = random.integers(picture.shape[1] - size + 1)
-        crop: Array = picture[top : top + size, left : left + size]
-        if self._turn:
-            crop = np.rot90(crop, int(random.integers(4)))
-        return (crop[:, ::-1] if random.integers(2) else crop), which
+        return picture[top : top + size, left : left + size], which
 
     def held_out(self, larger: bool = False) -> Samples:
         """Crops of the training's size, all over the held-out pictures.
@@ -104,6 +109,14 @@ class PhotographCrops(Source):
         return Samples(
             as_images(crops), None if label is None else label[list(which)].astype(np.int64)
         )
+
+
+def _detail(candidate: tuple[Array, int]) -> float:
+    """Mean absolute Laplacian of a crop."""
+    grey = candidate[0].astype(np.int16).sum(2)
+    middle = 4 * grey[1:-1, 1:-1]
+    around = grey[2:, 1:-1] + grey[:-2, 1:-1] + grey[1:-1, 2:] + grey[1:-1, :-2]
+    return float(np.abs(middle - around).mean())
 
 
 def _weights(pictures: Sequence[Array]) -> Floats:

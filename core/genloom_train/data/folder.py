@@ -31,6 +31,7 @@ class Folder(Dataset):
             pictures are skipped.
         turn: whether crops are turned by quarters of a circle; not for a model that makes pictures,
             in which up is up.
+        choices: of so many random crops the one with the most detail is taken.
         size: whole pictures instead of crops: the largest square in the middle of each, resized to
             this height and width.
         mirror: with `size`, whether pictures are mirrored with a chance of one half.
@@ -45,6 +46,7 @@ class Folder(Dataset):
     path: Path | None = None
     crop: Annotated[int, Interval(ge=8, le=1024)] = 96
     turn: bool = True
+    choices: Annotated[int, Interval(ge=1, le=100)] = 1
     size: Annotated[int, Interval(ge=4, le=1024)] | None = None
     mirror: bool = False
     labels: Literal["none", "folders"] = "none"
@@ -108,6 +110,7 @@ class Folder(Dataset):
         synthetic = self._synthetic(seed)
         words = f"{(~kept).sum()} pictures of a folder, {kept.sum()} held out"
         words += f", and {self.dead_leaves:.0%} dead leaves" if self.dead_leaves else ""
+        words += f"; crops with the most detail of {self.choices}" if self.choices > 1 else ""
         training = None if label is None else label[~kept]
         return PhotographCrops(
             _where(found.pictures, ~kept),
@@ -119,6 +122,7 @@ class Folder(Dataset):
             synthetic=synthetic,
             synthetic_share=self.dead_leaves,
             turn=self.turn,
+            choices=self.choices,
             description=words,
             notes=(*found.notes, *without_pictures(training, names)),
         )

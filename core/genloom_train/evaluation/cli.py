@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from genloom.catalog import Catalog
+
+GENERATIVE = ("only", "features", "draws", "judge")
+RESTORATION = ("degradation", "sigma", "quality", "crop", "border", "sheets")
+"""Options of `genloom eval` for one kind of model only."""
+KEEPING, REDUCING = ("noise", "photographic", "jpeg"), ("bicubic", "blind")
+"""As in `genloom_train.evaluation.spoiling`, which needs torch."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -18,8 +28,6 @@ def _shared(command: F) -> F:
     for decorate in reversed(
         [
             click.argument("model"),
-            click.option("--dataset", required=True, metavar="NAME",
-                         help="Data set whose held-out pictures are used."),
             click.option("--data", type=click.Path(path_type=Path), metavar="PATH",
                          help="Folder of the data."),
             click.option("--set", "options", multiple=True, metavar="OPTION=VALUE",
@@ -40,46 +48,114 @@ def _shared(command: F) -> F:
 
 @click.command("eval")
 @_shared
+@click.option("--dataset", metavar="NAME",
+              help="Data set whose held-out pictures are used; restoration: without one, every "
+              "picture below --data.")  # fmt: skip
 @click.option("--count", type=click.IntRange(2), metavar="N",
-              help="Held-out pictures used at most; all of them unless said.")  # fmt: skip
-@click.option("--only", multiple=True,
-              type=click.Choice(["reconstruction", "likelihood", "samples"]),
-              help="Measure only this; may be repeated.")  # fmt: skip
-@click.option("--features", type=click.Choice(["judge", "inception", "random"]), default="judge",
-              show_default=True, help="What distances are measured in; random, where no judge "
-              "knows the data.")  # fmt: skip
-@click.option("--draws", type=click.IntRange(1, 5000), default=50, show_default=True,
-              help="k of the importance-weighted bound.")  # fmt: skip
+              help="Pictures used at most; all of them unless said.")  # fmt: skip
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="Write the figures as JSON.")
 @click.option("--card", is_flag=True, help="Write the figures onto the model's card.")
-def evaluate(dataset: str, out: Path | None, card: bool, as_json: bool, **request: Any) -> None:
+@click.option("--only", multiple=True,
+              type=click.Choice(["reconstruction", "likelihood", "samples"]),
+              help="Generative models: measure only this; may be repeated.")  # fmt: skip
+@click.option("--features", type=click.Choice(["judge", "inception", "random"]), default="judge",
+              show_default=True, help="Generative models: what distances are measured in; random, "
+              "where no judge knows the data.")  # fmt: skip
+@click.option("--draws", type=click.IntRange(1, 5000), default=50, show_default=True,
+              help="Generative models: k of the importance-weighted bound.")  # fmt: skip
+@click.option("--degradation", type=click.Choice([*KEEPING, *REDUCING]),
+              help="Restoration: how pictures are made worse. Noise unless said, or bicubic "
+              "reduction for a network that enlarges.")  # fmt: skip
+@click.option("--sigma", type=click.FloatRange(0, 100, min_open=True), multiple=True,
+              help="Restoration: noise level in 8-bit units; may be repeated. 15, 25 and 50 "
+              "unless said.")  # fmt: skip
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    multiple=True,
+    help="Restoration: of JPEG; may be repeated. 20, 40 and 60 unless said.",
+)
+@click.option(
+    "--crop",
+    type=click.IntRange(16),
+    metavar="N",
+    help="Restoration: only the middle of each picture, N pixels in height and width.",
+)
+@click.option("--border", type=click.IntRange(0), metavar="N",
+              help="Restoration: pixels that are not looked at on each side. 0 unless said, or "
+              "the scale of a network that enlarges.")  # fmt: skip
+@click.option("--sheets", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Restoration: write a sheet of each picture, with parts of it as each method "
+              "restores them.")  # fmt: skip
+def evaluate(out: Path | None, card: bool, as_json: bool, **request: Any) -> None:
     """Measure how good MODEL, a name or a path, is on pictures that no training saw.
 
-    PSNR and SSIM of what it reconstructs, ELBO and IWAE of variational models; of its samples
-    FID, KID, precision, recall, and what a judge takes them for. Beside each figure stands what
-    real pictures get against real ones.
+    Generative models, on the held-out pictures of --dataset: PSNR and SSIM of what they
+    reconstruct, ELBO and IWAE of variational ones; of their samples FID, KID, precision, recall,
+    and what a judge takes them for. Beside each figure stands what real pictures get against real
+    ones.
+
+    Restoration, on the pictures below --data (the demo's photographs unless said): PSNR, SSIM and
+    more of pictures made worse and restored, beside methods without a network.
     """
     _require()
     from genloom import models
     from genloom.catalog import Catalog
     from genloom_train.evaluation import figures
-    from genloom_train.evaluation.evaluate import Request
-    from genloom_train.evaluation.evaluate import evaluate as measure
 
     catalog = Catalog.load()
     _check_writable(out)
-    found = measure(Request(dataset=dataset, **request), catalog, _say)
+    bundle = models.find(request["model"], catalog)
+    restores = "network" in bundle.card.parts
+    _check_fitting(bundle.card.name, restores)
+    found, metrics = (_restoration if restores else _generative)(request, catalog)
     click.echo(json.dumps(found.plain(), indent=1) if as_json else found.table())
     if out is not None:
         figures.write_json(out, found.plain())
     if card:
-        folder = models.find(request["model"], catalog).folder
-        figures.write_on_card(folder, found.for_card(dataset))
-        _say(f"written onto {folder / 'model.yaml'}")
+        figures.write_on_card(bundle.folder, metrics)
+        _say(f"written onto {bundle.folder / 'model.yaml'}")
+
+
+def _generative(request: dict[str, Any], catalog: Catalog) -> tuple[Any, dict[str, float]]:
+    from genloom_train.evaluation.evaluate import Request
+    from genloom_train.evaluation.evaluate import evaluate as measure
+
+    kept = {name: value for name, value in request.items() if name not in RESTORATION}
+    found = measure(Request(**kept), catalog, _say)
+    return found, found.for_card(kept["dataset"])
+
+
+def _restoration(request: dict[str, Any], catalog: Catalog) -> tuple[Any, dict[str, float]]:
+    from genloom_train.evaluation.restoration import RestorationRequest, measure
+
+    kept = {name: value for name, value in request.items() if name not in GENERATIVE}
+    found = measure(RestorationRequest(**kept), catalog, _say)
+    return found, found.for_card()
+
+
+def _check_fitting(name: str, restores: bool) -> None:
+    """Refuse options that say nothing about a model of this kind, and a missing data set."""
+    from genloom.errors import GenloomError
+
+    context = click.get_current_context()
+    for option in GENERATIVE if restores else RESTORATION:
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise GenloomError(
+                f"'--{option}' says nothing about '{name}', a "
+                + ("network that restores pictures" if restores else "generative model")
+            )
+    if not restores and context.params["dataset"] is None:
+        raise click.MissingParameter(
+            "a generative model is measured on the held-out pictures of a data set",
+            ctx=context, param_hint="'--dataset'", param_type="option",
+        )  # fmt: skip
 
 
 @click.command()
 @_shared
+@click.option("--dataset", required=True, metavar="NAME",
+              help="Data set whose held-out pictures are used.")  # fmt: skip
 @click.option("-o", "--out", type=FILE, required=True, metavar="FILE", help="The map, a PNG.")
 @click.option("--compare", multiple=True, metavar="MODEL",
               help="Another model beside it, on the same pictures; may be repeated.")  # fmt: skip

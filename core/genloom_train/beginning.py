@@ -1,0 +1,52 @@
+"""Training that begins with the weights of a bundle: fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from genloom.errors import GenloomError
+from genloom.models import Bundle
+from genloom.types import Array
+from genloom_train.training import Graph, Training
+
+
+def begin_with(training: Training, module: nn.Module, bundle: Bundle) -> None:
+    """Give the parts of a module that are exported the weights that a bundle's graphs hold.
+
+    What is not exported, as a discriminator, keeps its first weights. The exporter keeps the names
+    of weights, so they are found by name.
+
+    Raises:
+        GenloomError: when the bundle is of another network, or its graphs hold weights in another
+            shape, as those of layers that were folded into each other.
+    """
+    for part, graph in training.graphs(module).items():
+        model = onnx.load_model_from_string(bundle.graph(part))
+        held = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+        _fill(part, graph, held, bundle)
+
+
+def _fill(part: str, graph: Graph, held: Mapping[str, Array], bundle: Bundle) -> None:
+    wanted = graph.module.state_dict()
+    unfit = [
+        name
+        for name, value in wanted.items()
+        if name not in held or held[name].shape != tuple(value.shape)
+    ]
+    if unfit:
+        raise GenloomError(
+            f"training cannot begin with the weights of '{bundle.card.name}'",
+            expected=f"the weights of this recipe's '{part}', {len(wanted)} of them",
+            got=f"{len(unfit)} missing or of another shape, '{unfit[0]}' first",
+            where=str(bundle.folder),
+            hint="The recipe's section `model:` must be that of the bundle; networks with batch "
+            "normalisation cannot be begun with, their export folds it into other weights",
+        )
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(torch.from_numpy(held[name].copy()))
