@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--model", default="denoise-photo")
     parser.add_argument("--sigma", type=float, action="append")
     parser.add_argument("--sheets", type=Path)
+    parser.add_argument("--ensemble", type=int, default=1, choices=(1, 2, 4, 8))
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     request = RestorationRequest(
@@ -35,6 +36,7 @@ def main() -> None:
         crop=options.crop,
         sigma=tuple(options.sigma or ()),
         sheets=options.sheets,
+        ensemble=options.ensemble,
         threads=options.threads,
     )
     found = measure(request, Catalog.load())

@@ -18,6 +18,13 @@ def test_the_reference_is_the_one_made_from_the_code():
     assert process.returncode == 0, process.stderr or "run scripts/reference"
 
 
+def test_the_pictures_of_styles_are_those_that_the_script_draws():
+    process = subprocess.run(
+        [sys.executable, "scripts/styles", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr or "run scripts/styles"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

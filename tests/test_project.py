@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import genloom
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENTRY_POINTS = PROJECT["project"]["entry-points"]
+PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py")}
 REINSTALL = "python -m pip install --editable '.[cpu,train,dev]'"
 
 
@@ -132,3 +135,27 @@ def test_the_engine_never_imports_torch_or_onnx():
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
     assert (done.stderr, done.stdout.strip()) == ("", "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_a_benchmark_imports_only_what_there_is(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module.partition(".")[0] in {"genloom", "genloom_train", *PLUGINS}:
+            module = importlib.import_module(node.module)
+            names = [name.name for name in node.names]
+            there = [
+                name
+                for name in names
+                if hasattr(module, name) or importlib.util.find_spec(f"{node.module}.{name}")
+            ]
+            assert there == names, node.module
+        elif (sibling := path.with_name(f"{node.module}.py")).is_file():
+            tree = ast.parse(sibling.read_text(encoding="utf-8"))
+            assigned = [
+                target for n in tree.body if isinstance(n, ast.Assign) for target in n.targets
+            ]
+            there = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+            there |= {target.id for target in assigned if isinstance(target, ast.Name)}
+            assert {name.name for name in node.names} <= there, node.module

@@ -104,11 +104,13 @@ class OpenModel:
         """What the model is."""
         return self.model.card
 
-    def __call__(self, pictures: Array, **ports: float | Array) -> Array:
+    def __call__(self, pictures: Array, *, ensemble: int = 1, **ports: float | Array) -> Array:
         """Image to image: through the network, or through encoder and decoder.
 
         Args:
             pictures: see above.
+            ensemble: for a network, of how many ways to turn and mirror the pictures the mean is
+                taken: 1, 2, 4 or 8.
             ports: other inputs of the network by name, such as `noise_level=25 / 255`, or a guide
                 laid out as the pictures are; one that the card gives a default need not be named.
         """
@@ -116,7 +118,7 @@ class OpenModel:
         batch = _batch(given)
         values = self._ports(ports, len(batch))
         if "network" in self.card.parts:
-            result = self.model.image("network", batch, **values)
+            result = self.model.image("network", batch, ensemble=ensemble, **values)
         else:
             result = self.model.decode(self.model.encode(batch))
         return _like(result.pixels, given)

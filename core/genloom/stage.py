@@ -56,13 +56,16 @@ class Model(Protocol):
         """Run one graph on arrays exactly as its ports want them."""
         ...
 
-    def image(self, part: str, batch: Batch, **ports: Array) -> Batch:
+    def image(self, part: str, batch: Batch, *, ensemble: int = 1, **ports: Array) -> Batch:
         """Run an image→image graph (port `image` to port `result`) over pictures of any size.
 
         Pictures are converted to the model's channels, padded to its size rule, cut into tiles
         where they are large and the receptive field allows it, and brought back. `ports` are the
         other inputs: one value for each picture, shape (N,); for a port of pictures, a guide,
-        pictures as large as the batch's, N×H×W×C, or one value for all pixels of each.
+        pictures as large as the batch's, N×H×W×C, or one value for all pixels of each. With an
+        `ensemble` of 2, 4 or 8 the result is the mean over so many of the ways to turn and mirror
+        the pictures, brought back (Timofte et al. 2016, section 3.7, which calls it enhanced
+        prediction); the work is as many times as much.
         """
         ...
 

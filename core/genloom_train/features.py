@@ -1,4 +1,4 @@
-"""Feature maps in which pictures are compared by how they look, in losses and for style.
+"""Feature maps in which pictures are compared by how they look: what they show, and their style.
 
 `random` needs nothing: filters with random weights, always the same, at several scales. What they
 say of texture is nearly what a trained network says (Ustyuzhaninov et al. 2017, "What does it take
@@ -8,14 +8,14 @@ Simonyan & Zisserman (2015) as torchvision publishes it, for those who have its 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genloom.errors import MissingRequirement
+from genloom_train.weights import published
 
 Kind = Literal["random", "vgg19"]
 
@@ -72,18 +72,16 @@ class Vgg19(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        path = Path(torch.hub.get_dir()) / "checkpoints" / VGG19_FILE
-        if not path.is_file():
-            raise MissingRequirement(
-                "features of VGG19 need its weights, which are not at hand",
-                expected=f"the file {VGG19_FILE}, as torchvision publishes it",
-                where=str(path.parent),
-                hint="Put it there, or train with `features: random`, which needs none",
-            )
+        weights = published(
+            VGG19_FILE,
+            "features of VGG19 need its weights",
+            by="torchvision",
+            hint="Put it there, or train with `features: random`, which needs none",
+        )
         from torchvision.models import vgg19  # type: ignore[import-untyped]
 
         network = vgg19()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(weights)
         self.layers = network.features[: VGG19_LAYERS[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
@@ -111,6 +109,31 @@ def perceptual_distance(module: nn.Module, one: Tensor, other: Tensor) -> Tensor
     losses = [
         (a - b).abs().mean() / b.abs().mean().clamp_min(1e-3)
         for a, b in zip(module(one), right, strict=True)
+    ]
+    return torch.stack(losses).mean()
+
+
+def gram(maps: Tensor) -> Tensor:
+    """How often two features are seen together: N×C×H×W → C×C, means over places and pictures.
+
+    Gatys, Ecker & Bethge 2016, equation 3, divided by the number of places; of all pictures
+    together, since a crop has but a part of a style.
+    """
+    flat = maps.transpose(0, 1).flatten(1).float()
+    return flat @ flat.mT / flat.shape[1]
+
+
+def gram_distance(made: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of Gram matrices, each as a share of the size of the style's.
+
+    Args:
+        made: feature maps of pictures, fine to coarse.
+        style: Gram matrices of what they should look like; of small pictures there are fewer maps
+            than of large ones, and those that both have are compared.
+    """
+    losses = [
+        (gram(maps) - right).abs().mean() / right.abs().mean().clamp_min(1e-6)
+        for maps, right in zip(made, style, strict=False)
     ]
     return torch.stack(losses).mean()
 

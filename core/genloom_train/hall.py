@@ -101,7 +101,7 @@ def _trainer(
     source = recipe.data.open(opening)
     check_source(source, recipe.dataset)
     training: Training = catalog.backend(recipe.family).training()(
-        recipe.model, source.shape, source.labels
+        recipe.located_model(), source.shape, source.labels
     )
     check_fits(source, training.card().get("size"))
     joined = fabric(request.device, recipe.train.precision, request.devices)

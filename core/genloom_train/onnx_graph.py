@@ -32,6 +32,9 @@ BATCHES = (1, 2, 5)
 SIZES = ((64, 48), (40, 88), (96, 96))
 """Heights and widths tried, rounded up to the model's size rule."""
 
+OTHER_AXIS = 6
+"""Least length tried of a free axis that is neither batch, height nor width."""
+
 OPSET = 18
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
            "Multinomial", "Dropout")  # fmt: skip
@@ -55,7 +58,7 @@ def to_onnx(
         GenloomError: when torch cannot export it, or it draws random numbers.
     """
     height, width = _rounded(example_size, multiple)
-    sizes = {"batch": 2, "height": height, "width": width}
+    sizes = _lengths(graph, 2, height, width)
     example = tuple(example_inputs(graph.inputs, sizes).values())
     dynamic = tuple(
         {i: torch.export.Dim.AUTO for i, axis in enumerate(port.axes) if isinstance(axis, str)}
@@ -146,7 +149,7 @@ def check_parity(part: str, graph: Graph, data: bytes, multiple: int = 1) -> Par
     differences, ties, failed, largest = [0.0], 0, False, 0.0
     for batch, size in zip(BATCHES, SIZES, strict=True):
         height, width = _rounded(size, multiple)
-        sizes = {"batch": batch, "height": height, "width": width}
+        sizes = _lengths(graph, batch, height, width)
         inputs = example_inputs(graph.inputs, sizes, seed=batch)
         results = network.run({name: value.numpy() for name, value in inputs.items()})
         apart, share = np.zeros(batch), np.zeros(batch)
@@ -218,6 +221,14 @@ def example_inputs(
             values = random.uniform(*port.range, shape).astype(np.float32)
         inputs[name] = torch.from_numpy(values)
     return inputs
+
+
+def _lengths(graph: Graph, batch: int, height: int, width: int) -> dict[str, int]:
+    """Lengths of the free axes of a graph's inputs; of others than these three, small ones."""
+    lengths = {"batch": batch, "height": height, "width": width}
+    free = {axis for port in graph.inputs.values() for axis in port.axes if isinstance(axis, str)}
+    others = sorted(free - lengths.keys())
+    return lengths | {axis: OTHER_AXIS + batch + 3 * n for n, axis in enumerate(others)}
 
 
 def _rounded(size: tuple[int, int], multiple: int) -> tuple[int, int]:

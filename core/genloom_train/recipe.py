@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,22 @@ class Recipe:
     def sha256(self) -> str:
         """Digest of the file's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def located_model(self) -> Any:
+        """`model` with its paths as they lead from the working folder.
+
+        They start from the recipe's folder, and those of `--set` from the working folder.
+        """
+        if self.model is None:
+            return None
+        told = {words.partition("=")[0].strip() for words in self.overrides}
+        paths = {
+            field.name: self.path.parent / value
+            for field in dataclasses.fields(self.model)
+            if isinstance(value := getattr(self.model, field.name), Path)
+            and f"model.{field.name}" not in told
+        }
+        return dataclasses.replace(self.model, **paths)
 
     def resolved(self) -> dict[str, Any]:
         """Every option with its value, as plain data."""

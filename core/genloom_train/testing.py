@@ -189,7 +189,9 @@ def _check_bundle(backend: type[Backend], trained: Trainer, folder: Path) -> Car
         Blobs(training.shape).held_out().image[:3].transpose(0, 2, 3, 1)
     )
     if "network" in card.parts:
-        ports = {name: 0.1 for name in card.parts["network"].inputs if name != "image"}
+        ports: dict[str, Any] = {
+            name: 0.1 for name in card.parts["network"].inputs if name != "image"
+        }
         again = model(pictures, **ports)
         scale = card.scale
         right = (3, scale * pictures.shape[1], scale * pictures.shape[2], pictures.shape[3])

@@ -19,6 +19,8 @@ from genloom_community.request import PART, Draft, Request, check_bytes
 from genloom_community.writing import check_folder, write
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+COSTLY = 3.0
+"""How often pixels may be computed, on the average, before it is said."""
 ENDINGS = (".onnx", ".safetensors", ".pth", ".pt", ".ckpt")
 
 
@@ -37,6 +39,7 @@ def import_file(request: Request) -> Iterator[str]:
     card = _card(request, draft, reach, data)
     write(request, card, data)
     yield f"  {size_in_words(card)}"
+    yield from (f"  {line}" for line in _costly(card))
     if request.overlap and card.receptive_field != "global":
         yield "  --overlap does nothing: its tiles need no blending"
     yield f"  the same as the original to {draft.difference:.2g} of full scale"
@@ -44,6 +47,21 @@ def import_file(request: Request) -> Iterator[str]:
     yield f"{request.folder}: verified; for the stage `{stage}`"
     if request.licence == "unknown":
         yield "Its licence is unknown; say it with --licence, whoever gets the bundle needs it."
+
+
+def _costly(card: Card) -> Iterator[str]:
+    """What is to be said where little is kept of each tile of a network that takes one size."""
+    rule = card.size
+    if rule.fixed is None or card.receptive_field == "global":
+        return
+    margin, step = card.receptive_field // 2, rule.step
+    kept = [(side - 2 * margin) // step * step for side in rule.fixed]
+    times = math.prod(rule.fixed) / math.prod(kept)
+    if times > COSTLY:
+        yield (
+            f"only {kept[1]}×{kept[0]} pixels are kept of each tile: a large picture costs "
+            f"{times:.0f} times what its pixels do; exported at a larger size it would be faster"
+        )
 
 
 def _check(request: Request) -> None:

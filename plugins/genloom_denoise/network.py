@@ -15,15 +15,19 @@ from genloom_train.blocks import Residual
 LEVEL_SCALE = 10.0
 """Noise levels (σ / 255, mostly below 0.22) are multiplied by this before the first layer."""
 EMBEDDING = 32
+KNEE = 2 / 255
+"""The noise level at which half of what the network finds is taken off."""
 
 
 class DenoisingUnet(nn.Module):
-    """image − noise_level · f(image, noise_level).
+    """image − gate(noise_level) · f(image, noise_level), gate(x) = x / (x + KNEE).
 
-    f estimates the noise in units of its standard deviation, so its target has the same size at
-    every level, and at level 0 the picture passes unchanged. The picture enters 2× unshuffled
-    (Zhang, Zuo & Zhang 2018, FFDNet); f is a U-Net (Ronneberger et al. 2015) of residual blocks
-    without normalisation (Zhang et al. 2022, DRUNet). The level adds a vector to every scale.
+    f estimates the noise. The gate is 0 at level 0, where the picture passes unchanged, and nearly
+    1 at noise that can be seen. (In proportion to the level f would have to give the noise in units
+    of its deviation, and ReLUs divide badly: 1.5 dB less after a short training.) The picture
+    enters 2× unshuffled (Zhang, Zuo & Zhang 2018, FFDNet); f is a U-Net (Ronneberger et al. 2015)
+    of residual blocks without normalisation (Zhang et al. 2022, DRUNet). The level adds a vector to
+    every scale.
 
     A blind network estimates the noise itself: image − f(image). Guides enter f beside the picture;
     where albedo is among them, a second output of f is multiplied by it, pixel by pixel, so that
@@ -77,7 +81,9 @@ class DenoisingUnet(nn.Module):
         if "albedo" in self.guides:
             plain, shaded = found.chunk(2, dim=1)
             found = plain + shaded * guides[self.guides.index("albedo")]
-        return image - (found if level is None else level[..., None, None] * found)
+        if level is None:
+            return image - found
+        return image - (level / (level + KNEE))[..., None, None] * found
 
     def _estimate(self, x: Tensor, level: Tensor | None) -> Tensor:
         """The U-Net: N×C×H×W → N×C'×H×W."""

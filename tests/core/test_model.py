@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from genloom import models
 from genloom.card import Port, SizeRule
-from genloom.engine.model import CompiledModel, reflect, with_channels
+from genloom.engine.model import CompiledModel, reflect, turn, with_channels
 from genloom.engine.plan import RunSettings, compiled, runtime_named
 from genloom.errors import ModelError
 from genloom.types import Batch, Item, as_float
@@ -277,3 +277,43 @@ def test_channels_are_matched_without_changing_grey():
     grey = picture(1, 3, 3, 1)
     assert np.array_equal(with_channels(grey, 3)[..., 1:2], grey)
     assert np.allclose(with_channels(with_channels(grey, 3), 1), as_float(grey), atol=1e-6)
+
+
+WAYS = {1: [(0, 1)], 2: [(0, 1)], 4: [(0, 1), (0, -1)], 8: [(0, 1), (0, -1), (1, 0), (-1, 0)]}
+"""Where a network that moves pictures to the right moves them to, turned in so many ways."""
+
+
+@pytest.mark.parametrize("ensemble", WAYS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_ensemble_is_the_mean_over_pictures_turned_and_mirrored(open_tiny, ensemble, channels):
+    model, sizes = open_tiny(), []
+
+    class Right:
+        def run(self, inputs):
+            sizes.append(inputs["image"].shape[2:])
+            return {"result": np.roll(inputs["image"], 1, axis=3)}
+
+    model._networks["network"] = Right()
+    pixels = picture(2, 8, 6, channels)
+    batch = Batch.images(items(2), pixels)
+    result = model.image("network", batch, ensemble=ensemble, noise_level=np.zeros(2, np.float32))
+    moved = [np.roll(as_float(pixels), way, axis=(1, 2)) for way in WAYS[ensemble]]
+    assert np.allclose(result.pixels, np.mean(moved, 0), atol=1e-6)
+    assert len(sizes) == ensemble and ((6, 8) in sizes) == (ensemble == 8)
+
+
+def test_guides_turn_with_their_picture(open_tiny):
+    image, guide = picture(1, 8, 6, 3), picture(1, 8, 6, 3, seed=5)
+    whole = open_tiny()
+    seen = []
+
+    def spy(part, pixels, ports):
+        seen.append((pixels, ports["guide"]))
+        return as_float(pixels).copy()
+
+    whole._whole_or_tiled = spy
+    whole.image("network", Batch.images(items(1), image), ensemble=8, guide=guide)
+    assert len(seen) == 8
+    for way, (pixels, turned) in enumerate(seen):
+        assert np.array_equal(pixels, turn(image, way)) and np.array_equal(turned, turn(guide, way))
+    assert len({pixels.tobytes() for pixels, _ in seen}) == 8

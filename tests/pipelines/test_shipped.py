@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import genloom
 from genloom import pipeline
 from genloom.catalog import Catalog
 from genloom_denoise.rendered import view
+from genloom_style.content import blurred, luminance
 from genloom_train.data import generator
+from genloom_train.features import features, gram, gram_distance
 
 ROOT = Path(__file__).parents[2]
 CLOTHES = ROOT / "core/genloom/demo/clothes"
@@ -29,7 +32,8 @@ def files(out):
 def test_the_shipped_pipelines_are_the_ones_promised():
     assert SHIPPED == [
         "attribute", "classes", "denoise", "interpolate", "morph", "reconstruct",
-        "render-denoise", "restore-vae", "sample", "traverse", "variations", "walk",
+        "render-denoise", "restore", "restore-vae", "sample", "stylize", "traverse", "upscale",
+        "variations", "walk",
     ]  # fmt: skip
 
 
@@ -53,6 +57,52 @@ def test_denoise_cleans_a_noisy_photograph(tmp_path):
         after = np.asarray(image, float)
     before_error, after_error = (np.mean((x - clean) ** 2) for x in (noisy, after))
     assert after_error < before_error / 10
+
+
+def halves(name, box, noise=0.0):
+    """A part of a photograph, and the same at half its size, reduced as people do it."""
+    with Image.open(PHOTOGRAPHS / name) as image:
+        whole = image.convert("RGB").crop(box)
+    half = np.asarray(whole.resize((whole.width // 2, whole.height // 2), Image.BICUBIC), float)
+    half = half + np.random.RandomState(0).normal(0, noise, half.shape) if noise else half
+    return whole, Image.fromarray(half.round().clip(0, 255).astype(np.uint8))
+
+
+def error(image, truth):
+    return np.mean((np.asarray(image, float) - np.asarray(truth, float)) ** 2)
+
+
+def test_upscale_doubles_a_photograph_and_is_nearer_to_the_truth_than_bicubic(tmp_path):
+    whole, half = halves("astronaut.jpg", (120, 40, 320, 200))
+    half.save(tmp_path / "half.png")
+    report = genloom.load_pipeline("upscale").run(tmp_path / "half.png", tmp_path / "out")
+    assert report.exit_code == 0
+    with Image.open(tmp_path / "out/half.png") as image:
+        assert image.size == whole.size and image.mode == "RGB"
+        assert error(image, whole) < 0.65 * error(half.resize(whole.size, Image.BICUBIC), whole)
+
+
+@pytest.mark.parametrize("scale", [1.5, 3, 4])
+def test_upscale_knows_other_factors(scale, tmp_path):
+    _, half = halves("coffee.jpg", (100, 60, 160, 100))
+    half.save(tmp_path / "half.png")
+    chain = genloom.load_pipeline("upscale", {"upscale.scale": scale})
+    assert chain.run(tmp_path / "half.png", tmp_path / "out").exit_code == 0
+    with Image.open(tmp_path / "out/half.png") as image:
+        assert image.size == (round(30 * scale), round(20 * scale))
+
+
+def test_restore_cleans_before_it_enlarges(tmp_path):
+    whole, half = halves("coffee.jpg", (100, 60, 300, 220), noise=20)
+    half.save(tmp_path / "half.png")
+    results = {}
+    for name in ("restore", "upscale"):
+        report = genloom.load_pipeline(name).run(tmp_path / "half.png", tmp_path / name)
+        assert report.exit_code == 0
+        with Image.open(tmp_path / name / "half.png") as image:
+            assert image.size == whole.size
+            results[name] = error(image, whole)
+    assert results["restore"] < 0.5 * results["upscale"]
 
 
 def test_reconstruct_gives_pictures_like_those_it_was_given(tmp_path):
@@ -103,6 +153,28 @@ def test_restore_vae_brings_noisy_clothes_nearer_to_clean_ones(tmp_path):
         pairs = zip(pictures, clean.values(), strict=True)
         errors[kind] = np.mean([np.mean((np.asarray(p, float) - c) ** 2) for p, c in pairs])
     assert errors["out"] < 0.4 * errors["noisy"], errors
+
+
+@pytest.mark.parametrize("style", ["woodcut", "mosaic", "strokes"])
+def test_stylize_paints_in_the_style_and_shows_the_photograph(style, tmp_path):
+    with Image.open(PHOTOGRAPHS / "coffee.jpg") as image:
+        image.convert("RGB").resize((300, 200)).save(tmp_path / "before.png")
+    chain = genloom.load_pipeline("stylize", {"stylize.model": f"style-{style}"})
+    assert chain.run(tmp_path / "before.png", tmp_path / "out").exit_code == 0
+    seen = features("random")
+    wanted = [gram(maps) for maps in seen(picture(ROOT / f"pipelines/train/styles/{style}.jpg"))]
+    before, after = picture(tmp_path / "before.png"), picture(tmp_path / "out/before.png")
+    far = [float(gram_distance(seen(one), wanted)) for one in (before, after)]
+    assert far[1] < 0.75 * far[0], far
+    light = [blurred(luminance(one), 12).numpy().ravel() for one in (before, after)]
+    assert np.corrcoef(*light)[0, 1] > 0.85
+
+
+def picture(path):
+    """A file as 1×3×H×W in [0, 1]."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
 def test_sample_draws_different_pictures_and_a_sheet(tmp_path):

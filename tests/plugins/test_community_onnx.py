@@ -1,5 +1,7 @@
 """`genloom import` of foreign ONNX files: probed, given genloom's ports, tiled."""
 
+import itertools
+import re
 import subprocess
 import sys
 
@@ -100,6 +102,26 @@ def test_a_graph_of_one_size_takes_pictures_of_any_size_through_tiles(bring, tmp
     assert np.allclose(
         small[:-1, :-1], genloom.open_model(whole)(pixels[:40, :70])[:-1, :-1], atol=1e-5
     )
+
+
+def deep(layers, side):
+    """Box blurs in a row, for one size."""
+    names = ["x", *(f"m{n}" for n in range(layers - 1)), "y"]
+    shape = [1, 3, side, side]
+    options = {"pads": [1] * 4, "group": 3}
+    nodes = [("Conv", (a, "w"), (b,), options) for a, b in itertools.pairwise(names)]
+    return nodes, shape, shape, {"w": KERNEL}
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [(2, None), (10, r"only 12×12 pixels are kept of each tile: .* costs 7 times")],
+)
+def test_it_is_said_where_tiles_of_one_size_keep_little(bring, tmp_path, layers, words):
+    card, said, _ = bring(write(tmp_path / "deep.onnx", *deep(layers, 32)))
+    assert card.receptive_field == 2 * layers + 1
+    told = [line for line in said if "kept of each tile" in line]
+    assert [bool(re.search(words or "", line)) for line in told] == ([True] if words else [])
 
 
 def sandwich(before, after):

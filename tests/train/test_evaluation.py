@@ -14,6 +14,7 @@ from genloom.catalog import Catalog
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputError, UnknownName
 from genloom.models import Bundle
 from genloom_train import cli as train_cli
+from genloom_train import weights
 from genloom_train.evaluation import inception
 from genloom_train.evaluation.cli import evaluate
 from genloom_train.evaluation.figures import Figure, Figures, write_on_card
@@ -227,8 +228,8 @@ def test_weights_that_hold_more_than_tensors_are_refused(monkeypatch, tmp_path):
     import pickle
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    inception.place().parent.mkdir(parents=True)
-    inception.place().write_bytes(pickle.dumps(Figure("psnr", 1.0)))
+    weights.place(inception.FILE).parent.mkdir(parents=True)
+    weights.place(inception.FILE).write_bytes(pickle.dumps(Figure("psnr", 1.0)))
     with pytest.raises(GenloomError, match="cannot be used"):
         inception.open_inception()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from genloom.errors import GenloomError, MissingRequirement
+from genloom_train import weights
 from genloom_train.evaluation import perceptual
 from genloom_train.evaluation.fidelity import (
     fidelity,
@@ -138,10 +139,10 @@ def test_lpips_without_weights_says_where_they_belong(monkeypatch, tmp_path):
 @pytest.mark.parametrize("data", [b"no weights", None])
 def test_weights_of_lpips_that_are_none_are_refused(monkeypatch, tmp_path, data):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    perceptual.place().parent.mkdir(parents=True)
+    weights.place(perceptual.FILE).parent.mkdir(parents=True)
     if data is None:
-        torch.save({"features.0.weight": torch.zeros(1)}, perceptual.place())
+        torch.save({"features.0.weight": torch.zeros(1)}, weights.place(perceptual.FILE))
     else:
-        perceptual.place().write_bytes(data)
+        weights.place(perceptual.FILE).write_bytes(data)
     with pytest.raises(GenloomError, match="cannot be used"):
         perceptual.open_lpips()

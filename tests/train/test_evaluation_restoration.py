@@ -225,6 +225,13 @@ def test_figures_go_onto_the_card_under_the_name_of_the_folder(place):
     assert "photos/psnr" in Card.read(Path("models/twice")).metrics
 
 
+def test_figures_of_an_ensemble_say_so(place):
+    result = call("tiny-image", "--sigma", 25, "--ensemble", 4, "--card")
+    assert result.stdout.splitlines()[0].endswith("border 0 cut off, ensemble of 4")
+    metrics = Card.read(Path("models/tiny-image")).metrics
+    assert "photos/psnr_ensemble4_25" in metrics and "photos/psnr_auto_ensemble4_25" in metrics
+
+
 def test_figures_are_written_as_json_and_as_a_table(place):
     result = call("twice", "-o", "figures.json")
     written = without_times(json.loads(Path("figures.json").read_text()))

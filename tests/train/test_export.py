@@ -92,6 +92,38 @@ def test_a_dead_activation_hides_nothing():
     assert receptive_field(graph_of(module)) == 5
 
 
+class Growing(nn.Module):
+    """Residual blocks, whose sums grow with depth, under a bounded output."""
+
+    def __init__(self, bound):
+        super().__init__()
+        self.blocks = nn.ModuleList(conv(3) for _ in range(6))
+        for block in self.blocks:  # as trained: no block lets anything through
+            nn.init.constant_(block.bias, -100.0)
+        self.bound = bound
+
+    def forward(self, image):
+        for block in self.blocks:
+            image = image + torch.relu(block(image))
+        return self.bound(image)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        torch.tanh,
+        lambda x: torch.tanh(4 * x - 1),
+        lambda x: torch.sigmoid(100 * x),
+        lambda x: x.clamp(0, 1),
+        nn.functional.relu6,
+        nn.Hardsigmoid(),
+    ],
+    ids=["tanh", "shifted tanh", "steep sigmoid", "clamp", "relu6", "hardsigmoid"],
+)
+def test_a_bounded_output_hides_nothing(bound):
+    assert receptive_field(graph_of(Growing(bound))) == 13
+
+
 def test_a_bundle_is_written_with_its_card(tmp_path):
     torch.manual_seed(0)
     card = export(Only(conv(3), (3, 8, 8)), conv(3), Bundle(name="tiny", family="only"), tmp_path)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from genloom.errors import MissingRequirement
-from genloom_train.features import features, perceptual_distance
+from genloom.errors import GenloomError, MissingRequirement
+from genloom_train.features import features, gram, gram_distance, perceptual_distance
 
 
 def test_random_filters_are_the_same_every_time_and_leave_the_generator_alone():
@@ -34,6 +34,33 @@ def test_gradients_reach_the_picture_and_no_filter():
     assert not list(module.parameters())
 
 
+def test_gram_matrices_are_means_over_places_and_pictures():
+    torch.manual_seed(0)
+    maps = torch.rand(2, 3, 4, 5)
+    right = torch.einsum("nihw,njhw->ij", maps, maps) / (2 * 4 * 5)
+    torch.testing.assert_close(gram(maps), right)
+    torch.testing.assert_close(gram(torch.cat([maps, maps])), right)
+
+
+def test_gram_distance_sees_texture_and_not_where_it_is():
+    torch.manual_seed(0)
+    seen = features("random")
+    stripes = torch.zeros(1, 3, 96, 96)
+    stripes[..., ::8], stripes[..., 1::8] = 1.0, 1.0
+    style = [gram(maps) for maps in seen(stripes)]
+    moved, turned = stripes.roll(4, 3), stripes.mT
+    assert gram_distance(seen(stripes), style) == 0
+    assert gram_distance(seen(moved), style) < 0.1 * gram_distance(seen(turned), style)
+
+
+def test_gram_distance_compares_the_scales_that_both_have():
+    torch.manual_seed(0)
+    seen = features("random")
+    small, large = torch.rand(1, 3, 40, 40), torch.rand(1, 3, 96, 96)
+    assert len(seen(small)) == 3
+    assert 0 < gram_distance(seen(small), [gram(maps) for maps in seen(large)]) < 0.4
+
+
 def test_vgg_without_weights_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(MissingRequirement, match=r"vgg19-dcbb9e9d\.pth"):
@@ -50,3 +77,11 @@ def test_vgg_is_used_where_its_weights_are(monkeypatch, tmp_path):
     assert [tuple(m.shape[1:]) for m in maps] == [
         (64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2),
     ]  # fmt: skip
+
+
+def test_weights_of_vgg_that_are_none_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "vgg19-dcbb9e9d.pth").write_bytes(b"no weights")
+    with pytest.raises(GenloomError, match="cannot be used"):
+        features("vgg19")

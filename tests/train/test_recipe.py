@@ -1,11 +1,13 @@
 """Recipes: every mistake at its line and column, and the recipes that ship."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from genloom import yamlfile
+from genloom.backend import Backend
 from genloom.catalog import Catalog
 from genloom.errors import GenloomError, InvalidFile, UnknownName
 from genloom_train import plugin, recipe_check
@@ -28,6 +30,7 @@ def catalog():
     import genloom_classifier
     import genloom_denoise
     import genloom_gan
+    import genloom_style
     import genloom_upscale
     import genloom_vae
 
@@ -39,6 +42,7 @@ def catalog():
         genloom_gan,
         genloom_vae,
         genloom_denoise,
+        genloom_style,
         genloom_upscale,
     ):
         assert not catalog.register(module).error
@@ -135,6 +139,45 @@ def test_the_digest_is_of_the_text_and_not_of_overrides(catalog, tmp_path):
     assert changed.resolved()["train"]["steps"] == 3
 
 
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Options that name files."""
+
+    style: Path
+    other: Path | None = None
+    width: int = 3
+
+
+class Namer(Backend):
+    """A family whose options name files."""
+
+    family, config = "namer", Named
+
+
+@pytest.mark.parametrize(
+    ("overrides", "style", "other"),
+    [
+        ((), "recipes/styles/a.jpg", None),
+        (("model.style=b.jpg", "model.width=4"), "b.jpg", None),
+        (("model.other=b.jpg",), "recipes/styles/a.jpg", "b.jpg"),
+    ],
+)
+def test_paths_start_from_the_recipe_and_on_the_command_line_from_here(
+    overrides, style, other, catalog, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("recipes").mkdir()
+    text = GOOD.replace("recipe: vae", "recipe: namer")
+    Path("recipes/r.yaml").write_text(text.replace("latent: 3", "style: styles/a.jpg"))
+    monkeypatch.setattr(catalog, "families", lambda: {"namer": Namer})
+    found = read_recipe(Path("recipes/r.yaml"), catalog, overrides)
+    located = found.located_model()
+    assert located.style == Path(style)
+    assert located.other == (None if other is None else Path(other))
+    told = "b.jpg" if "model.style=b.jpg" in overrides else "styles/a.jpg"
+    assert found.resolved()["model"]["style"] == told
+
+
 def test_epochs_are_counted_in_passes_over_the_data():
     assert TrainOptions(epochs=1.5, batch=10).steps_for(101) == math.ceil(15.15)
 
@@ -171,10 +214,12 @@ def test_an_unknown_recipe_names_the_nearest():
 def test_the_schema_knows_every_family_and_data_set(catalog):
     schema = recipe_check.schema(catalog)
     assert schema["properties"]["recipe"]["enum"] == [
+        "adain",
         "ae",
         "classifier",
         "denoiser",
         "gan",
+        "stylizer",
         "upscaler",
         "vae",
         "vqvae",

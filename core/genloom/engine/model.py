@@ -141,7 +141,7 @@ class CompiledModel:
         pixels = [imaging.resize(one, new[0], new[1], "lanczos") for one in batch.pixels]
         return batch.with_pixels(np.stack(pixels))
 
-    def image(self, part: str, batch: Batch, **ports: Array) -> Batch:
+    def image(self, part: str, batch: Batch, *, ensemble: int = 1, **ports: Array) -> Batch:
         """Run an image→image graph (ports `image`, `result`); see `genloom.Model`."""
         count, channels = len(batch), batch.pixels.shape[3]
         pixels, split = batch.pixels, channels == 3 and self.card.channels == 1
@@ -150,12 +150,22 @@ class CompiledModel:
             ports = {name: np.repeat(value, 3, axis=0) for name, value in ports.items()}
         else:
             pixels = with_channels(pixels, self.card.channels)
-        result = self._whole_or_tiled(part, pixels, ports)
+        result = self._averaged(part, pixels, ports, ensemble)
         if split:
             result = result.reshape(count, 3, *result.shape[1:3]).transpose(0, 2, 3, 1)
         elif channels == 1 and result.shape[3] == 3:
             result = result @ LUMA[:, None]
         return batch.with_pixels(result)
+
+    def _averaged(
+        self, part: str, pixels: Array, ports: Mapping[str, Array], ensemble: int
+    ) -> Floats:
+        """The mean of the results on pictures turned and mirrored in so many ways."""
+        result = self._whole_or_tiled(part, pixels, ports)
+        for way in range(1, ensemble):
+            turned = {n: turn(v, way) if v.ndim == 4 else v for n, v in ports.items()}
+            result += turn(self._whole_or_tiled(part, turn(pixels, way), turned), way, back=True)
+        return result if ensemble == 1 else result / np.float32(ensemble)
 
     def _whole_or_tiled(self, part: str, pixels: Array, ports: Mapping[str, Array]) -> Floats:
         card = self.card
@@ -227,6 +237,13 @@ class CompiledModel:
             return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
         except ValueError as error:
             raise ModelError(f"'{self.card.name}' cannot be tiled like this: {error}") from None
+
+
+def turn(pixels: Array, way: int, *, back: bool = False) -> Array:
+    """N×H×W×C in one of eight ways, 0 to 7: upside down, left to right, rows for columns."""
+    swapped = pixels.swapaxes(1, 2) if way & 4 and not back else pixels
+    turned = swapped[:, :: -1 if way & 1 else 1, :: -1 if way & 2 else 1]
+    return turned.swapaxes(1, 2) if way & 4 and back else turned
 
 
 def _piece(pixels: Array, tile: tiling.Tile) -> Floats:

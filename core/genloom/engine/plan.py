@@ -12,10 +12,11 @@ from typing import Any
 from genloom import machine, options
 from genloom.catalog import Catalog
 from genloom.engine.model import TILE, CompiledModel
-from genloom.errors import GenloomError, MissingRequirement, OutputError, shown
+from genloom.errors import GenloomError, MissingRequirement, OutputError, PluginError, shown
 from genloom.models import Bundle, shadowed
 from genloom.pipeline import Pipeline, Step
 from genloom.runtime import Network, Runtime, Settings, trial
+from genloom.runtime.best import Best
 from genloom.stage import Inputs
 from genloom.types import Item, digest_of
 
@@ -33,7 +34,7 @@ class RunSettings:
 
     Attributes:
         provider: `auto` or one execution provider; `provider_options` are its own.
-        runtime: name of the runtime.
+        runtime: name of a runtime; `auto` looks for the provider in all that are installed.
         threads: threads of one call to a network; 0 divides the cores among the workers.
         workers: pictures computed at a time; 0 for as many as there are cores.
         batch: pictures of one shape in one call; 0 lets the engine choose by their size.
@@ -45,7 +46,7 @@ class RunSettings:
 
     provider: str = "auto"
     provider_options: Mapping[str, str] = field(default_factory=dict)
-    runtime: str = "onnxruntime"
+    runtime: str = "auto"
     threads: int = 0
     workers: int = 0
     batch: int = 0
@@ -180,7 +181,7 @@ def bind(
     models, providers = {}, {}
     for name, bundle in pipeline.bundles.items():
         assert runtime is not None
-        models[name] = compiled(bundle, catalog, runtime, settings, threads)
+        models[name] = compiled(bundle, catalog, runtime, settings, threads, workers)
         providers[name] = _compile(models[name], pipeline.parts_used(name))
     return Plan(
         pipeline=pipeline,
@@ -196,11 +197,19 @@ def bind(
 
 
 def compiled(
-    bundle: Bundle, catalog: Catalog, runtime: Runtime, settings: RunSettings, threads: int
+    bundle: Bundle,
+    catalog: Catalog,
+    runtime: Runtime,
+    settings: RunSettings,
+    threads: int,
+    calls: int = 1,
 ) -> CompiledModel:
-    """A bundle ready to run."""
+    """A bundle ready to run, up to `calls` of them at a time."""
     compile_settings = Settings(
-        provider=settings.provider, options=settings.provider_options, threads=threads
+        provider=settings.provider,
+        options=settings.provider_options,
+        threads=threads,
+        calls=calls,
     )
 
     def compile_graph(graph: bytes) -> Network:
@@ -220,15 +229,33 @@ def _compile(model: CompiledModel, parts: Sequence[str]) -> str:
 
 
 def runtime_named(catalog: Catalog, name: str) -> Runtime:
-    """A runtime by name.
+    """A runtime by name; `auto` for all that are installed, as one.
 
     Raises:
-        MissingRequirement: when its library is not installed.
+        MissingRequirement: when its library is not installed, or none is.
     """
+    if name == "auto":
+        at_hand = list(_runtimes_at_hand(catalog))
+        if not at_hand:
+            raise MissingRequirement.extra("onnxruntime", "cpu", "running a model")
+        return Best(at_hand)
     runtime = catalog.runtime(name)
     if not runtime.providers():
         raise MissingRequirement.extra(name, "cpu", "running a model")
     return runtime
+
+
+def _runtimes_at_hand(catalog: Catalog) -> Iterator[Runtime]:
+    """Those whose library is installed; one that does not start breaks none of the others."""
+    for name in catalog.runtimes():
+        try:
+            runtime = catalog.runtime(name)
+            if runtime.providers():
+                yield runtime
+        except PluginError:
+            continue
+        except Exception as error:  # a plugin raises anything
+            catalog.refuse("runtime", name, error)
 
 
 def _runtime_for(pipeline: Pipeline, catalog: Catalog, settings: RunSettings) -> Runtime | None:

@@ -42,7 +42,7 @@ def verify_all(names: Sequence[str], catalog: Catalog) -> Iterator[Verdict]:
     Raises:
         MissingRequirement: when there is no runtime to try them on.
     """
-    runtime = runtime_named(catalog, "onnxruntime")
+    runtime = runtime_named(catalog, "auto")
     if not names:
         for found in models.available(catalog):
             yield _verdict(found.name, found.folder, found.origin, catalog, runtime)

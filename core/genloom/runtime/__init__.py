@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -20,11 +20,17 @@ class Settings:
         provider: `auto`, or the short name of one provider (`cpu`, `cuda`, `tensorrt` …).
         options: options of that provider, as its own documentation names them.
         threads: threads for one call; 0 leaves the choice to the runtime.
+        calls: how many calls run at a time, at the most.
     """
 
     provider: str = "auto"
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
+    calls: int = 1
+
+    def of(self, provider: str) -> Settings:
+        """The same for one provider."""
+        return replace(self, provider=provider)
 
 
 class Network(ABC):

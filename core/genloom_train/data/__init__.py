@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genloom.errors import GenloomError
 from genloom.types import Array, Floats
 
 __all__ = ["Dataset", "Opening", "Samples", "Source", "epoch_indices", "generator"]
@@ -68,6 +69,21 @@ class Opening:
     root: Path | None = None
     base: Path = field(default_factory=Path)
     seed: int = 0
+
+    def folder(self, path: Path | None) -> Path:
+        """The folder of pictures: the one given, else the recipe's `path`.
+
+        Raises:
+            GenloomError: when there is none.
+        """
+        root = self.root or (self.base / path if path else None)
+        if root is None or not root.is_dir():
+            raise GenloomError(
+                "the folder of training pictures is not there",
+                got="no folder" if root is None else str(root),
+                hint="Name one with --data FOLDER, or as `path:` in the recipe's data section",
+            )
+        return root
 
 
 class Source(ABC):

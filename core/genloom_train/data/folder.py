@@ -58,13 +58,7 @@ class Folder(Dataset):
 
     def open(self, opening: Opening) -> Source:
         """Decode the pictures."""
-        root = opening.root or (opening.base / self.path if self.path else None)
-        if root is None or not root.is_dir():
-            raise GenloomError(
-                "the folder of training pictures is not there",
-                got="no folder" if root is None else str(root),
-                hint="Name one with --data FOLDER, or as `path:` in the recipe's data section",
-            )
+        root = opening.folder(self.path)
         self._check_options()
         found = self._read(root)
         if len(found.pictures) < 2:

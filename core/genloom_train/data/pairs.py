@@ -48,13 +48,7 @@ class Pairs(Dataset):
 
     def open(self, opening: Opening) -> Source:
         """Decode the pictures."""
-        root = opening.root or (opening.base / self.path if self.path else None)
-        if root is None or not root.is_dir():
-            raise GenloomError(
-                "the folder of training pictures is not there",
-                got="no folder" if root is None else str(root),
-                hint="Name one with --data FOLDER, or as `path:` in the recipe's data section",
-            )
+        root = opening.folder(self.path)
         pairs, notes, left = [], [], self.memory * 2**20
         for path in picture_files(root):
             if not path.name.endswith(self.first):

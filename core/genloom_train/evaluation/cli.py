@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from genloom.catalog import Catalog
 
 GENERATIVE = ("only", "features", "draws", "judge")
-RESTORATION = ("degradation", "sigma", "quality", "crop", "border", "sheets")
+RESTORATION = ("degradation", "sigma", "quality", "crop", "border", "ensemble", "sheets")
 """Options of `genloom eval` for one kind of model only."""
 KEEPING, REDUCING = ("noise", "photographic", "jpeg"), ("bicubic", "blind")
 """As in `genloom_train.evaluation.spoiling`, which needs torch."""
@@ -84,6 +84,9 @@ def _shared(command: F) -> F:
 @click.option("--border", type=click.IntRange(0), metavar="N",
               help="Restoration: pixels that are not looked at on each side. 0 unless said, or "
               "the scale of a network that enlarges.")  # fmt: skip
+@click.option("--ensemble", type=click.Choice(["1", "2", "4", "8"]), default="1",
+              show_default=True, help="Restoration: of how many ways to turn and mirror a picture "
+              "the mean is taken.")  # fmt: skip
 @click.option("--sheets", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Restoration: write a sheet of each picture, with parts of it as each method "
               "restores them.")  # fmt: skip
@@ -130,6 +133,7 @@ def _restoration(request: dict[str, Any], catalog: Catalog) -> tuple[Any, dict[s
     from genloom_train.evaluation.restoration import RestorationRequest, measure
 
     kept = {name: value for name, value in request.items() if name not in GENERATIVE}
+    kept["ensemble"] = int(kept["ensemble"])
     found = measure(RestorationRequest(**kept), catalog, _say)
     return found, found.for_card()
 

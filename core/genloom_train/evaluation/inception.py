@@ -6,23 +6,17 @@ genloom and are not fetched: they are used where the user has them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from genloom.errors import GenloomError, MissingRequirement
 from genloom.types import Floats, as_dtype
+from genloom_train.weights import place, published, unusable
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 LAYER = "2048"
 CHUNK = 50
-
-
-def place() -> Path:
-    """Where torch-fidelity keeps the weights, and finds them."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / FILE
 
 
 def open_inception() -> Any:
@@ -32,25 +26,21 @@ def open_inception() -> Any:
         MissingRequirement: when the weights are not there.
         GenloomError: when the file is not what it should be.
     """
-    path = place()
-    if not path.is_file():
-        raise MissingRequirement(
-            "features of the Inception network need its weights, which are not at hand",
-            expected=f"the file {FILE}, as torch-fidelity publishes it",
-            where=str(path.parent),
-            hint="Put it there, or measure with the features of a judge: --features judge",
-        )
+    # Refuses what is more than tensors; torch-fidelity itself would load any pickle.
+    published(
+        FILE,
+        "features of the Inception network need its weights",
+        by="torch-fidelity",
+        hint="Put it there, or measure with the features of a judge: --features judge",
+    )
     try:
-        # Refuses what is more than tensors; torch-fidelity itself would load any pickle.
-        torch.load(path, map_location="cpu", weights_only=True)
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         return FeatureExtractorInceptionV3(
-            "inception-v3-compat", [LAYER], feature_extractor_weights_path=str(path)
+            "inception-v3-compat", [LAYER], feature_extractor_weights_path=str(place(FILE))
         )
     except Exception as error:
-        first = str(error).strip().splitlines()[0]
-        raise GenloomError(f"the weights cannot be used ({first})", where=str(path)) from None
+        raise unusable(place(FILE), error) from None
 
 
 def inception_features(network: Any, pixels: Floats) -> Floats:

@@ -6,21 +6,14 @@ fetched: LPIPS is given where the user has them.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from genloom.errors import GenloomError, MissingRequirement
 from genloom.types import Array, as_float
 from genloom_train.evaluation.fidelity import Perceptual
+from genloom_train.weights import place, published, unusable
 
 FILE = "alexnet-owt-7be5be79.pth"
-
-
-def place() -> Path:
-    """Where torchvision keeps the weights, and finds them."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / FILE
 
 
 def open_lpips() -> Perceptual:
@@ -30,22 +23,14 @@ def open_lpips() -> Perceptual:
         MissingRequirement: when the weights are not there.
         GenloomError: when the file is not what it should be.
     """
-    path = place()
-    if not path.is_file():
-        raise MissingRequirement(
-            "LPIPS needs the weights of AlexNet, which are not at hand",
-            expected=f"the file {FILE}, as torchvision publishes it",
-            where=str(path.parent),
-        )
+    # Refuses what is more than tensors, before torchvision reads it.
+    published(FILE, "LPIPS needs the weights of AlexNet", by="torchvision")
     try:
-        # Refuses what is more than tensors, before torchvision reads it.
-        torch.load(path, map_location="cpu", weights_only=True)
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
         metric = LearnedPerceptualImagePatchSimilarity("alex", normalize=True).eval()
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise GenloomError(f"the weights cannot be used ({first})", where=str(path)) from None
+        raise unusable(place(FILE), error) from None
 
     def distance(result: Array, truth: Array) -> float:
         with torch.no_grad():

@@ -41,6 +41,7 @@ class RestorationRequest:
         quality: of JPEG.
         border: pixels not looked at on each side; 0, or the scale of a network that enlarges.
         sheets: folder that a sheet of each picture is written into.
+        ensemble: as in the stages `denoise` and `upscale`.
         threads: of the runtime; 0 leaves the choice to it.
     """
 
@@ -56,6 +57,7 @@ class RestorationRequest:
     quality: tuple[int, ...] = ()
     border: int | None = None
     sheets: Path | None = None
+    ensemble: int = 1
     threads: int = 0
 
 
@@ -97,7 +99,7 @@ class _Measurement:
         if self.border is None:
             self.border = 0 if self.card.scale == 1 else self.card.scale
         self.pictures = Photographs(self._wanted(), catalog)
-        self.methods, self.notes = methods(self.model, catalog)
+        self.methods, self.notes = methods(self.model, catalog, request.ensemble)
         self.lpips = self._lpips()
         self.rows = [
             Row(condition, method.name, method.own)
@@ -147,6 +149,7 @@ class _Measurement:
             "data": self.pictures.description,
             "pictures": count,
             "crop": self.request.crop,
+            "ensemble": self.request.ensemble,
             "border": self.border,
             "seed": self.request.seed,
         }
@@ -181,37 +184,42 @@ class _Measurement:
             write_sheet(self.request.sheets, picture, condition, spoiled, cells)
 
 
-def methods(model: OpenModel, catalog: Catalog) -> tuple[list[Method], list[str]]:
+def methods(
+    model: OpenModel, catalog: Catalog, ensemble: int = 1
+) -> tuple[list[Method], list[str]]:
     """What a network is measured beside, then the network; and notes on what is not at hand."""
     card = model.card
     if card.scale > 1:
         found = [Method(name, _by(enlarge, card.scale)) for name, enlarge in enlargers().items()]
-        return [*found, Method(card.name, lambda picture, level: model(picture), "")], []
+        own = Method(card.name, lambda picture, level: model(picture, ensemble=ensemble), "")
+        return [*found, own], []
     others, notes = denoisers()
     found = [Method(name, denoise) for name, denoise in others.items()]
-    return found + _own(model, catalog), notes
+    return found + _own(model, catalog, ensemble), notes
 
 
 def _by(enlarge: Enlarger, scale: int) -> Callable[[Array, float], Array]:
     return lambda picture, level: enlarge(picture, scale)
 
 
-def _own(model: OpenModel, catalog: Catalog) -> list[Method]:
+def _own(model: OpenModel, catalog: Catalog, ensemble: int) -> list[Method]:
     """A network that keeps the size: told the noise level, and left to itself."""
     port = model.card.parts[NETWORK].inputs.get("noise_level")
     if port is None:
-        return [Method(model.card.name, lambda picture, level: model(picture), "")]
+        return [
+            Method(model.card.name, lambda picture, level: model(picture, ensemble=ensemble), "")
+        ]
     most = 1.0 if port.range is None else port.range[1]
 
     def told(picture: Array, level: float) -> Array:
-        return model(picture, noise_level=min(level / 255, most))
+        return model(picture, ensemble=ensemble, noise_level=min(level / 255, most))
 
     found = [Method(model.card.name, told, "")]
     stage = catalog.stages().get("denoise")
     if stage is None or "sigma" not in options.options_of(stage):
         return found
     made: Any = stage
-    by_itself = made(model=model.card.name, sigma="auto")
+    by_itself = made(model=model.card.name, sigma="auto", ensemble=ensemble)
     run = FakeRun({model.card.name: model.model})
 
     def alone(picture: Array, level: float) -> Array:

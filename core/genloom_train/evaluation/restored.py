@@ -93,6 +93,8 @@ class Restored:
         """As a table for people: one for each condition."""
         about = self.about
         lines = [f"{about['pictures']} {about['data']}, border {about['border']} cut off"]
+        if about.get("ensemble", 1) > 1:
+            lines[0] += f", ensemble of {about['ensemble']}"
         for condition in self.conditions:
             lines += ["", condition.words, *_table(self._rows_of(condition))]
         return "\n".join([*lines, *([""] if self.notes else []),
@@ -100,8 +102,10 @@ class Restored:
 
     def for_card(self) -> dict[str, float]:
         """As a card's `metrics`: the model's own figures, but for the time."""
+        ensemble = self.about.get("ensemble", 1)
+        how = f"_ensemble{ensemble}" if ensemble > 1 else ""
         return {
-            f"{self.dataset}/{name}{row.own}{row.condition.suffix}": rounded(mean)
+            f"{self.dataset}/{name}{row.own}{how}{row.condition.suffix}": rounded(mean)
             for row in self.rows
             if row.own is not None
             for name, mean in row.means().items()

@@ -1,0 +1,143 @@
+"""How near paintings are to their style, how near to their photographs, and what they cost.
+
+    python benchmarks/styles.py [--threads N] [--sheet FILE]
+
+The demo's six photographs, which no recipe trained on, 480 pixels along their longer side, through
+every bundle of a style that is at hand. `style` is the difference of Gram matrices of random
+filters from those of the style's picture, as a share of their size: of the paintings, and, before
+the slash, of the photographs. `light` is the mean difference from the photograph in light, of 255,
+where it is compared without what is finer than 8 pixels. `--sheet` draws them: a row for each
+photograph, and for `style-any` a column for each of three styles that no recipe saw.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import genloom
+from genloom.demo import PHOTOGRAPHS
+from genloom.types import Batch, Item
+from genloom_style.content import blurred, luminance
+from genloom_style.patterns import random_pattern
+from genloom_style.stages import Stylize
+from genloom_train.data import generator
+from genloom_train.features import features, gram, gram_distance
+
+SIZE, GRAIN, ROUNDS = 480, 8, 3
+STYLES = Path(__file__).parents[1] / "pipelines/train/styles"
+UNSEEN = (4, 11, 20)
+"""Numbers of generated styles that stand for pictures of other people's in the sheet."""
+
+
+class Opened:
+    """What a stage asks of a run: models, opened once."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self.models = threads, {}
+
+    def model(self, name: str):
+        """The model of a name."""
+        if name not in self.models:
+            self.models[name] = genloom.open_model(name, provider="cpu", threads=self.threads).model
+        return self.models[name]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("styles-unseen"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    photographs = [photograph(path) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    run, columns = Opened(options.threads), [photographs]
+    print(f"{'':34}{'style':>16}{'light':>8}{'ms':>8}")
+    for stage, style in stages(options.work):
+        made, seconds = zip(*(painted(stage, picture, run) for picture in photographs), strict=True)
+        seen = [distance(pictures, style) for pictures in (photographs, made)]
+        light = np.mean([difference(*pair) for pair in zip(photographs, made, strict=True)])
+        name = stage.model + (f", {stage.style.stem}" if stage.style else "")
+        both = f"{seen[0]:.2f} / {seen[1]:.2f}"
+        print(f"{name:34}{both:>16}{light:8.1f}{1000 * np.median(seconds):8.0f}", flush=True)
+        columns.append(list(made))
+    if options.sheet:
+        sheet(columns, options.sheet)
+
+
+def stages(work: Path):
+    """The stages to compare, each with the picture of its style."""
+    known = [path for path in sorted(STYLES.glob("*.jpg"))]
+    for path in known:
+        yield Stylize(model=f"style-{path.stem}"), read(path)
+    try:
+        genloom.open_model("style-any")
+    except genloom.GenloomError:
+        return
+    work.mkdir(exist_ok=True)
+    for number in UNSEEN:
+        path = work / f"unseen-{number}.png"
+        pattern = random_pattern(512, generator("unseen style", number))
+        cv2.imwrite(str(path), np.rint(pattern[..., ::-1] * 255).astype(np.uint8))
+        yield Stylize(model="style-any", style=path), read(path)
+
+
+def read(path: Path):
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def photograph(path: Path):
+    picture = read(path)
+    scale = SIZE / max(picture.shape[:2])
+    size = [round(side * scale) for side in picture.shape[1::-1]]
+    return np.ascontiguousarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def painted(stage: Stylize, picture, run: Opened):
+    """The painting as bytes, and the shortest of a few times, in seconds."""
+    batch = Batch.images([Item(key="0", name="0")], picture[None])
+    stage(batch, run)  # the first call compiles
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        made = stage(batch, run).pixels[0]
+        times.append(time.perf_counter() - started)
+    return np.rint(np.clip(made, 0, 1) * 255).astype(np.uint8), min(times)
+
+
+def tensor(picture):
+    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def distance(pictures, style) -> float:
+    seen = features("random")
+    wanted = [gram(maps) for maps in seen(tensor(style))]
+    return float(np.mean([gram_distance(seen(tensor(p)), wanted) for p in pictures]))
+
+
+def difference(one, other) -> float:
+    light = [blurred(luminance(tensor(picture)), GRAIN) for picture in (one, other)]
+    return 255 * float((light[0] - light[1]).abs().mean())
+
+
+def sheet(columns, path: Path) -> None:
+    """Photographs on the left, a column for each style; every picture the same middle part."""
+    height, width = (min(p.shape[axis] for p in columns[0]) for axis in (0, 1))
+    rows = []
+    for pictures in zip(*columns, strict=True):
+        cells = [middle(picture, height, width) for picture in pictures]
+        rows.append(np.concatenate(cells, axis=1))
+    whole = np.concatenate(rows, axis=0)
+    cv2.imwrite(str(path), whole[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+def middle(picture, height: int, width: int):
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
+
+
+if __name__ == "__main__":
+    main()

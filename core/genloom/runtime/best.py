@@ -1,0 +1,66 @@
+"""Every runtime at hand as one: whichever has the provider asked for, or the best that works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from genloom.errors import GenloomError, MissingRequirement, did_you_mean
+from genloom.runtime import Network, Runtime, Settings
+
+AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "openvino", "cpu")
+"""What `auto` tries, in this order. TensorRT compiles for minutes and is taken only by name."""
+
+
+class Best(Runtime):
+    """Several runtimes as one. Where two have a provider of one name, the first is taken.
+
+    Args:
+        runtimes: at least one.
+    """
+
+    name = "auto"
+
+    def __init__(self, runtimes: Sequence[Runtime]) -> None:
+        self._runtimes = list(runtimes)
+
+    def _owners(self) -> dict[str, Runtime]:
+        owners: dict[str, Runtime] = {}
+        for runtime in self._runtimes:
+            for provider in runtime.providers():
+                owners.setdefault(provider, runtime)
+        return owners
+
+    def providers(self) -> tuple[str, ...]:
+        """The providers of all of them; those that `auto` tries first, in its order."""
+        owners = self._owners()
+        known = [name for name in AUTOMATIC if name in owners]
+        return (*known, *(name for name in owners if name not in known))
+
+    def compile(self, graph: Path | bytes, settings: Settings) -> Network:
+        """Compile for the provider asked for; `auto` takes the best one that really works."""
+        if len(self._runtimes) == 1:
+            return self._runtimes[0].compile(graph, settings)
+        owners = self._owners()
+        if settings.provider != "auto":
+            if settings.provider not in owners:
+                raise MissingRequirement(
+                    f"the provider '{settings.provider}' is not at hand",
+                    expected=" or ".join(("auto", *self.providers())),
+                    hint=did_you_mean(settings.provider, ("auto", *owners))
+                    or "`genloom doctor` says what is missing",
+                )
+            return owners[settings.provider].compile(graph, settings)
+        if settings.options:
+            raise GenloomError(
+                "options of a provider need the name of one",
+                got=", ".join(settings.options),
+                hint=f"Say which: {' or '.join(f'`--provider {n}`' for n in self.providers())}",
+            )
+        *better, last = [name for name in self.providers() if name in AUTOMATIC] or [*owners]
+        for name in better:
+            try:
+                return owners[name].compile(graph, settings.of(name))
+            except MissingRequirement:
+                continue
+        return owners[last].compile(graph, settings.of(last))

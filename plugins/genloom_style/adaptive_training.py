@@ -1,0 +1,208 @@
+"""How networks learn to take any style: pairs of a photograph and a picture of a style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from genloom.card import Port, SizeRule
+from genloom_style import AdainConfig
+from genloom_style.adaptive import AdaptiveNets, adapted, deviation, mean
+from genloom_style.content import content_loss
+from genloom_style.discriminators import told_apart
+from genloom_style.network import MULTIPLE
+from genloom_style.patterns import random_pattern
+from genloom_style.pictures import folder_of_styles, style_crops
+from genloom_style.training import BETAS, CHUNK, whole
+from genloom_train.data import Samples, generator
+from genloom_train.features import features, gram, gram_distance
+from genloom_train.options import TrainOptions
+from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser
+
+PATTERN = 256
+"""Height and width of generated styles."""
+SHOWN = 4
+
+
+class AdainTraining(Training):
+    """Minimises how far paintings are from their styles, and from what their photographs show.
+
+    Both networks are trained, unlike in the paper, whose encoder is VGG19. Whether a painting has
+    the style of a picture is said by Gram matrices, or by a discriminator that sees both.
+    """
+
+    config: AdainConfig
+    any_size = True
+
+    def __init__(self, config: AdainConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
+        super().__init__(config, shape, labels)
+        self._features = features(config.features)
+        self._styles = self._pictures(max(shape[1:]))
+
+    def _pictures(self, least: int) -> list[Tensor]:
+        """The styles to learn from, 1×C×H×W each."""
+        channels = self.shape[0]
+        if self.config.styles is not None:
+            return folder_of_styles(self.config.styles, channels, least)
+        numbers = range(self.config.patterns)
+        size = max(PATTERN, least)
+        drawn = [random_pattern(size, generator("style", number)) for number in numbers]
+        images = [torch.from_numpy(one.transpose(2, 0, 1)[None].copy()) for one in drawn]
+        return [one.mean(1, keepdim=True) if channels == 1 else one for one in images]
+
+    def build(self) -> nn.Module:
+        """Fresh networks."""
+        return AdaptiveNets(self.config, self.shape[0])
+
+    def optimisers(self, module: nn.Module, options: TrainOptions) -> dict[str, Optimizer]:
+        """One for encoder and decoder, and one for the discriminator."""
+        assert isinstance(module, AdaptiveNets)
+        painting = nn.ModuleList([module.encoder, module.decoder])
+        found = {"main": optimiser(painting, options, betas=BETAS)}
+        if module.discriminator is not None:
+            rate = self.config.discriminator_rate
+            found["discriminator"] = optimiser(module.discriminator, options, rate, BETAS)
+        return found
+
+    def losses(self, module: nn.Module, batch: Tensors) -> dict[str, Tensor]:
+        """Those of encoder and decoder."""
+        assert isinstance(module, AdaptiveNets)
+        style, _ = self._drawn(batch.image)
+        return self._losses(module, batch.image, module(batch.image, style).float(), style)
+
+    def step(self, module: nn.Module, batch: Tensors, turn: Turn) -> dict[str, Tensor]:
+        """One update of encoder and decoder and, where there is one, of the discriminator.
+
+        It is shown a part of the style and another one (real), a painting, and a part of another
+        style: so it looks at whether they go together.
+        """
+        assert isinstance(module, AdaptiveNets)
+        style, other = self._drawn(batch.image)
+        made = module(batch.image, style).float()
+        report: dict[str, Tensor] = {}
+        if module.discriminator is not None:
+            shown = torch.cat([other, made.detach(), other.roll(1, 0)])
+            scores = module.discriminator(shown, style).float()
+            real, fake = scores[: len(batch)], scores[len(batch) :]
+            loss, report = told_apart(real, fake)
+            turn.update("discriminator", loss)
+        with fixed(module.discriminator or nn.Identity()):
+            losses = self._losses(module, batch.image, made, style)
+            turn.update("main", losses["loss"])
+        return {**losses, **report}
+
+    def _drawn(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """A style for each picture, and another part of the same style: both N×C×H×W.
+
+        That of the first is its own, where there is a weight for what then comes out.
+        """
+        found = []
+        for number in range(len(image)):
+            if number == 0 and self.config.identity:
+                picture = image[:1]
+            elif torch.rand(()) < self.config.photographs:
+                picture = image[number - 1][None]
+            else:
+                chosen = int(torch.randint(len(self._styles), ()))
+                picture = self._styles[chosen].to(image.device)
+            found.append(style_crops(picture, 2, image.shape[2]))
+        one, other = torch.stack(found).unbind(1)
+        return one, other
+
+    def _losses(
+        self, module: AdaptiveNets, image: Tensor, made: Tensor, style: Tensor
+    ) -> dict[str, Tensor]:
+        config = self.config
+        loss, report = self._content(made, image)
+        if config.identity:
+            identity = (made[0] - image[0]).abs().mean()
+            loss = loss + config.identity * identity
+            report["identity"] = identity.detach()
+        if config.palette:
+            palette = palette_distance(made, style)
+            loss = loss + config.palette * palette
+            report["palette"] = palette.detach()
+        if config.texture:
+            texture = self._texture(made, style)
+            loss = loss + config.texture * texture
+            report["texture"] = texture.detach()
+        if module.discriminator is not None:
+            fooled = -module.discriminator(made, style).float().mean()
+            loss = loss + config.adversarial * fooled
+            report["adversarial"] = fooled.detach()
+        return {"loss": loss, **report}
+
+    def _content(self, made: Tensor, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far paintings are from what photographs show, in whatever light and colours."""
+        return content_loss(
+            self._features.to(made.device), adapted(made, image), image, self.config
+        )
+
+    def _texture(self, made: Tensor, style: Tensor) -> Tensor:
+        """Mean distance of the Gram matrices of pictures, each to those of its style."""
+        seen = self._features.to(made.device)
+        found = [
+            gram_distance(seen(one[None]), [gram(maps) for maps in seen(other[None])])
+            for one, other in zip(made, style, strict=True)
+        ]
+        return torch.stack(found).mean()
+
+    def validate(
+        self, module: nn.Module, samples: Samples, device: torch.device
+    ) -> dict[str, float]:
+        """How far paintings are from their styles, and from the pictures in light and colour."""
+        assert isinstance(module, AdaptiveNets)
+        found: dict[str, list[Tensor]] = {}
+        for chunk in samples.chunks(CHUNK):
+            image = whole(Tensors.of(chunk, device).image)
+            style = self._shown(image)
+            made = module(image, style).float().clamp(0, 1)
+            _, figures = self._content(made, image)
+            for name, value in {**figures, "texture": self._texture(made, style)}.items():
+                found.setdefault(name, []).append(value)
+        return {name: float(torch.stack(values).mean()) for name, values in found.items()}
+
+    def _shown(self, image: Tensor) -> Tensor:
+        """The first styles, one for each picture."""
+        side = self.shape[1]
+        chosen = [
+            self._styles[n % len(self._styles)][:, :, :side, :side] for n in range(len(image))
+        ]
+        return torch.cat(chosen).to(image.device)
+
+    def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
+        """A few pictures, and below each its style and its painting."""
+        assert isinstance(module, AdaptiveNets)
+        image = whole(batch.image[:SHOWN])
+        style = self._shown(image)
+        large = nn.functional.interpolate(style, image.shape[2:], mode="nearest")
+        return torch.cat([image, large, module(image, style)]), len(image)
+
+    def graphs(self, module: nn.Module) -> dict[str, Graph]:
+        """`encoder` and `decoder`, free in batch, height and width."""
+        assert isinstance(module, AdaptiveNets)
+        image = Port(axes=("batch", self.shape[0], "height", "width"), range=(0.0, 1.0))
+        latent = Port(axes=("batch", self.config.width, "rows", "columns"))
+        return {
+            "encoder": Graph(
+                module=module.encoder, inputs={"image": image}, outputs={"latent": latent}
+            ),
+            "decoder": Graph(
+                module=module.decoder, inputs={"latent": latent}, outputs={"image": image}
+            ),
+        }
+
+    def card(self) -> dict[str, Any]:
+        """The rule of sizes."""
+        return {"size": SizeRule(multiple=MULTIPLE, minimum=MULTIPLE)}
+
+
+def palette_distance(made: Tensor, style: Tensor) -> Tensor:
+    """How far pictures are from their styles in the mean and deviation of each colour."""
+    return (mean(made) - mean(style)).abs().mean() + (
+        deviation(made) - deviation(style)
+    ).abs().mean()

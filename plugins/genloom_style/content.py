@@ -1,0 +1,60 @@
+"""How far a painted picture is from what it shows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genloom_style import AdainConfig, StylizerConfig
+from genloom_train.features import perceptual_distance
+
+LUMA = (0.299, 0.587, 0.114)
+DEEP = 4
+"""Which feature map content is compared in, as in Gatys et al. 2016; of small pictures the last."""
+
+
+def content_loss(
+    features: nn.Module, made: Tensor, image: Tensor, weights: StylizerConfig | AdainConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """How far `made` is from what `image` shows, N×C×H×W each, and the figures it is made of.
+
+    Light and colour are compared without what is finer than the style's grain.
+    """
+    grey, grey_made = luminance(image), luminance(made)
+    tone = blurred(grey_made - grey, weights.grain).abs().mean()
+    colour = blurred((made - grey_made) - (image - grey), weights.grain).abs().mean()
+    loss = weights.tone * tone + weights.colour * colour
+    report = {"tone": tone.detach(), "colour": colour.detach()}
+    if weights.content:
+        content = perceptual_distance(Deep(features), grey_made, grey)
+        loss = loss + weights.content * content
+        report["content"] = content.detach()
+    return loss, report
+
+
+class Deep(nn.Module):
+    """The feature map that content is compared in."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """N×C×H×W → one map."""
+        maps: list[Tensor] = self.features(image)
+        return maps[:DEEP][-1:]
+
+
+def luminance(image: Tensor) -> Tensor:
+    """N×C×H×W → N×1×H×W."""
+    if image.shape[1] == 1:
+        return image
+    weights = torch.tensor(LUMA, device=image.device)[:, None, None]
+    return (image * weights).sum(1, keepdim=True)
+
+
+def blurred(image: Tensor, grain: int) -> Tensor:
+    """A picture without what is finer than `grain` pixels, reduced: N×C×H×W → N×C×H'×W'."""
+    reduced = functional.avg_pool2d(image, grain, max(1, grain // 2))
+    return functional.avg_pool2d(reduced, 3, 1)

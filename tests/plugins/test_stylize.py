@@ -1,0 +1,146 @@
+"""The stage `stylize`."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+import genloom
+from genloom.card import Port
+from genloom.errors import GenloomError, InvalidFile, StageError
+from genloom.testing import FakeRun, check_stage, fake_model, image_batch
+from genloom_style.stages import Stylize
+
+
+def painted(image):
+    return image[:, ::-1] * np.float32(0.5) + np.float32(0.3)
+
+
+@pytest.fixture
+def style(tmp_path):
+    path = tmp_path / "style.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8))
+    return path
+
+
+def maps_model():
+    """A model whose encoder gives the colours of 2×2 pixels as feature maps, named as `adain`'s."""
+    model = fake_model(name="any")
+
+    def run(part, inputs):
+        model.calls.append((part, dict(inputs)))
+        if part == "decoder":
+            return {"image": inputs["latent"].repeat(2, axis=2).repeat(2, axis=3)}
+        count, channels, height, width = inputs["image"].shape
+        blocks = inputs["image"].reshape(count, channels, height // 2, 2, width // 2, 2)
+        return {"latent": blocks.mean(axis=(3, 5), dtype=np.float32)}
+
+    encoder = model.card.parts["encoder"]
+    latent = {"latent": Port(axes=("batch", 3, "rows", "columns"))}
+    parts = {"encoder": encoder.model_copy(update={"outputs": latent})}
+    parts["decoder"] = model.card.parts["decoder"]
+    card = model.card.model_copy(update={"parts": parts, "latent": None})
+    model.bundle = dataclasses.replace(model.bundle, card=card)
+    model.run = run
+    return model
+
+
+@pytest.fixture
+def run():
+    return FakeRun({"one": fake_model(painted, name="one"), "any": maps_model()})
+
+
+@pytest.mark.parametrize("options", [{}, {"strength": 0.3}, {"keep_colour": True}])
+@pytest.mark.parametrize("model", ["one", "any"])
+def test_stylize_keeps_the_contract_of_a_stage(run, style, model, options):
+    chosen = {"style": style, "style_size": 24} if model == "any" else {}
+    check_stage(Stylize, run, model=model, **chosen, **options)
+
+
+def test_strength_blends_pixels_and_zero_leaves_the_picture_alone(run):
+    batch = image_batch(2)
+    assert Stylize(model="one", strength=0)(batch, run) is batch
+    whole, half = (Stylize(model="one", strength=s)(batch, run).data for s in (1, 0.5))
+    assert np.allclose(whole, painted(batch.data), atol=1e-6)
+    assert np.allclose(half, (batch.data + whole) / 2, atol=1e-6)
+
+
+def test_keep_colour_takes_the_luminance_of_the_result_and_the_colour_of_the_picture(run):
+    weights = np.array([0.299, 0.587, 0.114])[:, None, None]
+    batch = image_batch(1)
+    result = Stylize(model="one", keep_colour=True)(batch, run).data
+    right = (painted(batch.data) * weights).sum(1)
+    assert np.allclose((result * weights).sum(1), right, atol=1e-5)
+    differences = [data - (data * weights).sum(1) for data in (result, batch.data)]
+    assert np.allclose(*differences, atol=1e-5)
+
+
+def test_grey_pictures_get_the_style_s_colours_unless_theirs_are_kept(run):
+    grey = image_batch(1, channels=1)
+    assert Stylize(model="one")(grey, run).pixels.shape[3] == 3
+    assert Stylize(model="one", keep_colour=True)(grey, run).pixels.shape[3] == 1
+
+
+@pytest.mark.parametrize("size", [(24, 32), (17, 13), (1, 3)])
+def test_a_picture_gets_the_mean_and_deviation_of_the_style_s_features(run, style, size):
+    batch = image_batch(1, size=size)
+    result = Stylize(model="any", style=style, style_size=50)(batch, run)
+    assert result.size == size
+    parts = [(part, inputs) for part, inputs in run.models["any"].calls if part == "encoder"]
+    assert sorted(inputs["image"].shape[2:] for _, inputs in parts) == sorted(
+        [(30, 50), tuple(side + side % 2 for side in size)]
+    )
+    ((_, decoded),) = [call for call in run.models["any"].calls if call[0] == "decoder"]
+    pixels = cv2.imread(str(style))[..., ::-1].reshape(15, 2, 25, 2, 3).mean((1, 3)) / 255
+    mean, deviation = decoded["latent"].mean((2, 3)), decoded["latent"].std((2, 3))
+    assert np.allclose(mean, pixels.mean((0, 1)), atol=1e-3)
+    if min(size) > 2:
+        assert np.allclose(deviation, pixels.std((0, 1)), atol=1e-3)
+
+
+def test_the_style_s_picture_is_brought_to_the_size_asked_for(run, style):
+    Stylize(model="any", style=style, style_size=100)(image_batch(1), run)
+    shapes = [
+        inputs["image"].shape for part, inputs in run.models["any"].calls if part == "encoder"
+    ]
+    assert (1, 3, 60, 100) in shapes
+
+
+def test_a_picture_too_large_to_be_seen_whole_is_refused_before_it_is_computed(
+    run, style, monkeypatch
+):
+    monkeypatch.setattr("genloom_style.stages.WHOLE", 99)
+    with pytest.raises(StageError, match=r"at most 99 pixels.*got 32×24.*`resize`"):
+        Stylize(model="any", style=style)(image_batch(1), run)
+    assert run.models["any"].calls == []
+
+
+def test_models_that_do_not_fit_are_refused_with_what_would(run, style, tmp_path):
+    one, any_ = run.models["one"].card, run.models["any"].card
+    Stylize(model="one").check_model("model", one)
+    Stylize(model="any", style=style).check_model("model", any_)
+    with pytest.raises(GenloomError, match=r"none is named.*`style:`"):
+        Stylize(model="any").check_model("model", any_)
+    with pytest.raises(GenloomError, match=r"knows one style.*family `adain`"):
+        Stylize(model="one", style=style).check_model("model", one)
+    with pytest.raises(GenloomError, match=r"enlarges.*`upscale`"):
+        Stylize(model="one").check_model("model", one.model_copy(update={"scale": 2}))
+    told = fake_model(lambda image, noise_level: image, ports=("noise_level",)).card
+    with pytest.raises(GenloomError, match="got noise_level"):
+        Stylize(model="one").check_model("model", told)
+    plain = fake_model().card
+    parts = {name: plain.parts[name] for name in ("encoder", "decoder")}
+    with pytest.raises(GenloomError, match=r"has no style.*`stylizer` or `adain`"):
+        Stylize(model="x").check_model("model", plain.model_copy(update={"parts": parts}))
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(GenloomError, match=r"text\.png"):
+        Stylize(model="any", style=tmp_path / "text.png").check_model("model", any_)
+
+
+def test_a_style_that_is_not_there_is_said_at_its_line(tmp_path):
+    path = tmp_path / "chain.yaml"
+    stages = "  - load\n  - stylize:\n      style: nowhere.jpg\n  - save\n"
+    path.write_text(f"genloom: 1\nname: chain\nstages:\n{stages}")
+    with pytest.raises(InvalidFile, match=r"6:\d+.*'stylize\.style' names a file that is not"):
+        genloom.load_pipeline(path)
