@@ -4,10 +4,10 @@
 
 The demo's six photographs, which no recipe trained on, 480 pixels along their longer side, through
 every bundle of a style that is at hand. `style` is the difference of Gram matrices of random
-filters from those of the style's picture, as a share of their size: of the paintings, and, before
-the slash, of the photographs. `light` is the mean difference from the photograph in light, of 255,
-where it is compared without what is finer than 8 pixels. `--sheet` draws them: a row for each
-photograph, and for `style-any` a column for each of three styles that no recipe saw.
+filters from those of the style's picture, as a share of their size: of the photographs, and, behind
+the slash, of the paintings. `light` is the mean difference from the photograph in light, of 255,
+where it is compared without what is finer than 8 pixels. `--sheet` draws parts of some of them: a
+row for each photograph, and for `style-any` a column for each of three styles that no recipe saw.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from genloom_train.data import generator
 from genloom_train.features import features, gram, gram_distance
 
 SIZE, GRAIN, ROUNDS = 480, 8, 3
+SHOWN, PART = (0, 1, 2, 4), (256, 320)
+"""Photographs on the sheet, and the height and width of what is shown of them."""
 STYLES = Path(__file__).parents[1] / "pipelines/train/styles"
 UNSEEN = (4, 11, 20)
 """Numbers of generated styles that stand for pictures of other people's in the sheet."""
@@ -70,8 +72,7 @@ def main() -> None:
 
 def stages(work: Path):
     """The stages to compare, each with the picture of its style."""
-    known = [path for path in sorted(STYLES.glob("*.jpg"))]
-    for path in known:
+    for path in sorted(STYLES.glob("*.jpg")):
         yield Stylize(model=f"style-{path.stem}"), read(path)
     try:
         genloom.open_model("style-any")
@@ -124,18 +125,18 @@ def difference(one, other) -> float:
 
 
 def sheet(columns, path: Path) -> None:
-    """Photographs on the left, a column for each style; every picture the same middle part."""
-    height, width = (min(p.shape[axis] for p in columns[0]) for axis in (0, 1))
-    rows = []
-    for pictures in zip(*columns, strict=True):
-        cells = [middle(picture, height, width) for picture in pictures]
-        rows.append(np.concatenate(cells, axis=1))
-    whole = np.concatenate(rows, axis=0)
-    cv2.imwrite(str(path), whole[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])
+    """Photographs on the left, a column for each style."""
+    rows = [
+        np.concatenate([part(pictures[number]) for pictures in columns], axis=1) for number in SHOWN
+    ]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 75]
+    cv2.imwrite(str(path), np.concatenate(rows, axis=0)[..., ::-1], options)
 
 
-def middle(picture, height: int, width: int):
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+def part(picture):
+    """The upper middle of a picture."""
+    height, width = PART
+    top, left = (picture.shape[0] - height) // 4, (picture.shape[1] - width) // 2
     return picture[top : top + height, left : left + width]
 
 
