@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from genloom.api import OpenModel as OpenModel
     from genloom.api import load_pipeline as load_pipeline
     from genloom.api import open_model as open_model
+    from genloom.api import retry as retry
+    from genloom.api import status as status
     from genloom.api import verify_model as verify_model
     from genloom.backend import Backend as Backend
     from genloom.card import Card as Card
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from genloom.engine.plan import Plan as Plan
     from genloom.engine.plan import RunSettings as RunSettings
     from genloom.engine.report import Report as Report
+    from genloom.engine.reproduce import reproduce as reproduce
     from genloom.errors import GenloomError as GenloomError
     from genloom.hookspecs import hookimpl as hookimpl
     from genloom.options import ModelName as ModelName
+    from genloom.record import Record as Record
     from genloom.runtime import Runtime as Runtime
     from genloom.stage import Cardinality as Cardinality
     from genloom.stage import Inputs as Inputs
@@ -51,6 +55,7 @@ _HOMES = {
     "ModelName": "options",
     "OpenModel": "api",
     "Plan": "engine.plan",
+    "Record": "record",
     "Report": "engine.report",
     "Run": "stage",
     "RunSettings": "engine.plan",
@@ -59,6 +64,9 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "load_pipeline": "api",
     "open_model": "api",
+    "reproduce": "engine.reproduce",
+    "retry": "api",
+    "status": "api",
     "verify_model": "api",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,16 @@ from genloom import models, pipeline
 from genloom.backend import class_weights
 from genloom.card import Card
 from genloom.catalog import Catalog
+from genloom.engine.again import plans_again
 from genloom.engine.execute import execute
 from genloom.engine.model import TILE, CompiledModel
 from genloom.engine.plan import Plan, RunSettings, bind, compiled, runtime_named
 from genloom.engine.report import Report
+from genloom.engine.status import Status, examine
 from genloom.engine.verify import verify_all
 from genloom.errors import ModelError, shown
 from genloom.options import check, plain
+from genloom.runtime import EXACT
 from genloom.stage import Inputs
 from genloom.stages.latent import Sample
 from genloom.types import Array, Batch, Floats, Item, as_dtype, random_state
@@ -89,6 +93,43 @@ def load_pipeline(
     return LoadedPipeline(pipeline.load(os.fspath(source), catalog, options, seed), catalog)
 
 
+def status(out: str | os.PathLike[str], *, catalog: Catalog | None = None) -> Status:
+    """Where the runs into an output folder stand, as `genloom status` says it.
+
+    Meanwhile the working folder of the process is the one that the run was started from.
+
+    Raises:
+        OutputError: when the folder has no journal, or this process itself is running into it.
+    """
+    return examine(Path(out), catalog or Catalog.load())
+
+
+def retry(
+    out: str | os.PathLike[str],
+    *,
+    observe: Callable[[dict[str, Any]], None] | None = None,
+    catalog: Catalog | None = None,
+) -> list[Report]:
+    """Try again what failed in an output folder, with the command of its last run.
+
+    Meanwhile the working folder of the process is the one that the run was started from.
+
+    Returns:
+        a report for each shard, or the one of the whole run; none after one was interrupted.
+
+    Raises:
+        OutputError: when the folder has no journal, or another run is using it.
+        GenloomError: when the command is not known, or what it runs has changed since.
+    """
+    catalog, reports = catalog or Catalog.load(), []
+    with contextlib.closing(plans_again(Path(out), catalog)) as plans:
+        for plan in plans:
+            reports.append(execute(plan, observe, failed_only=True))
+            if reports[-1].outcome == "interrupted":
+                break
+    return reports
+
+
 class OpenModel:
     """A model on arrays: what `open_model` gives.
 
@@ -118,7 +159,13 @@ class OpenModel:
         batch = _batch(given)
         values = self._ports(ports, len(batch))
         if "network" in self.card.parts:
-            result = self.model.image("network", batch, ensemble=ensemble, **values)
+            result = self.model.image("network", batch, ensemble=ensemble, rounded=True, **values)
+        elif ensemble != 1:
+            raise ModelError(
+                f"'{self.card.name}' has no network whose results could be averaged",
+                expected="ensemble 1",
+                got=shown(ensemble),
+            )
         else:
             result = self.model.decode(self.model.encode(batch))
         return _like(result.pixels, given)
@@ -220,9 +267,10 @@ def open_model(
     provider: str = "auto",
     threads: int = 0,
     tile: int = TILE,
+    precision: str = EXACT,
     catalog: Catalog | None = None,
 ) -> OpenModel:
-    """Open a model by name or path, compiled and ready; `tile` as in `RunSettings`.
+    """Open a model by name or path, compiled and ready; `tile`, `precision` as in `RunSettings`.
 
     Raises:
         UnknownName: when there is no such model.
@@ -230,12 +278,11 @@ def open_model(
         ModelError: when a graph of it is damaged.
     """
     catalog = catalog or Catalog.load()
-    settings = RunSettings(provider=provider, threads=threads, tile=tile)
+    settings = RunSettings(provider=provider, threads=threads, tile=tile, precision=precision)
     bundle = models.find(os.fspath(name), catalog)
     runtime = runtime_named(catalog, settings.runtime)
     model = compiled(bundle, catalog, runtime, settings, threads)
-    for part in bundle.card.parts:
-        model.network(part)
+    model.prepare(tuple(bundle.card.parts), rounded=True)
     return OpenModel(model)
 
 

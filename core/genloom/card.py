@@ -10,11 +10,19 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from genloom import yamlfile
 from genloom.errors import ModelError, UnknownName
+from genloom.limits import FURTHEST, MAX_AXES, MAX_SCALE, MAX_SIDE, MAX_VALUES
 
 CARD = "model.yaml"
 PICTURES = frozenset({"image", "result"})
@@ -24,11 +32,28 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[int, Field(ge=1)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$")]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 TensorFile = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$")]
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _few(axes: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    if math.prod(axis for axis in axes if isinstance(axis, int)) > MAX_VALUES:
+        raise PydanticCustomError("too_many", f"at most {MAX_VALUES} values")
+    return axes
+
+
+def _ordered(range: tuple[float, float]) -> tuple[float, float]:
+    if not -FURTHEST <= range[0] <= range[1] <= FURTHEST:
+        raise PydanticCustomError("ordered", f"two numbers within ±{FURTHEST:g}, the smaller first")
+    return range
+
+
+Shape = Annotated[tuple[Positive, ...], AfterValidator(_few), Field(max_length=MAX_AXES)]
+Axes = Annotated[tuple[Positive | str, ...], AfterValidator(_few), Field(max_length=MAX_AXES)]
 
 
 class Port(_Entry):
@@ -42,8 +67,8 @@ class Port(_Entry):
     """
 
     dtype: Literal["float32", "float16", "uint8", "int64"] = "float32"
-    axes: tuple[int | str, ...]
-    range: tuple[float, float] | None = None
+    axes: Axes
+    range: Annotated[tuple[float, float], AfterValidator(_ordered)] | None = None
     default: float | None = None
 
 
@@ -110,12 +135,18 @@ class SizeRule(_Entry):
             the tiles are blended.
     """
 
-    multiple: int = Field(default=1, ge=1)
-    minimum: int = Field(default=1, ge=1)
+    multiple: Side = 1
+    minimum: Side = 1
     square: bool = False
-    fixed: tuple[Positive, Positive] | None = None
-    stride: int = Field(default=1, ge=1)
-    overlap: int = Field(default=0, ge=0)
+    fixed: tuple[Side, Side] | None = None
+    stride: Side = 1
+    overlap: int = Field(default=0, ge=0, le=MAX_SIDE)
+
+    @model_validator(mode="after")
+    def _small_step(self) -> SizeRule:
+        if self.step > MAX_SIDE:
+            raise PydanticCustomError("step", f"a common multiple of at most {MAX_SIDE}")
+        return self
 
     @property
     def step(self) -> int:
@@ -161,6 +192,7 @@ class Origin(_Entry):
         command: the command that makes the bundle again; where there are `parts`, the last one.
         parts: of a training that was resumed with other steps or devices, on which its weights
             depend: what each command did, in their order; else empty.
+        files: digests of the files that options of its model name, by option.
         start: name and digest of the bundle whose weights its training began with, if any.
         data: what it was trained on, in words.
         source: file name of the weights it was imported from; `source_sha256` is their digest.
@@ -173,6 +205,7 @@ class Origin(_Entry):
     recipe_sha256: str = ""
     command: str = ""
     parts: tuple[str, ...] = ()
+    files: dict[str, Sha256] = {}
     start: str = ""
     data: str = ""
     source: str = ""
@@ -214,9 +247,9 @@ class Card(_Entry):
     colour: Literal["sRGB"] = "sRGB"
     range: Annotated[tuple[float, float], AfterValidator(_unit)] = UNIT
     size: SizeRule = SizeRule()
-    scale: int = Field(default=1, ge=1)
+    scale: int = Field(default=1, ge=1, le=MAX_SCALE)
     receptive_field: Annotated[int, Field(ge=1)] | Literal["global"] = "global"
-    latent: tuple[Positive, ...] | None = None
+    latent: Shape | None = None
     likelihood: Likelihood | None = None
     labels: tuple[str, ...] = ()
     parameters: int = 0

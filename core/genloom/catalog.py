@@ -22,7 +22,7 @@ import pluggy
 from genloom import hookspecs
 from genloom.backend import Backend
 from genloom.contributions import checked_folders, gathered, names_in
-from genloom.errors import PluginError, did_you_mean
+from genloom.errors import GenloomError, PluginError, did_you_mean
 from genloom.registry import OWN, Plugin, Registry, plural
 from genloom.runtime import Runtime
 from genloom.stage import Stage
@@ -106,7 +106,7 @@ class Catalog:
                 self._manager.unregister(name=plugin.name)
 
     def _refuse(self, plugin: Plugin, error: BaseException, doing: str) -> None:
-        text = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        text = str(error) if isinstance(error, GenloomError) else f"{type(error).__name__}: {error}"
         plugin.error = f"{doing}: {text}" if doing else text
         plugin.trace = "".join(traceback.format_exception(error))
         self.plugins[plugin.name] = plugin
@@ -161,7 +161,8 @@ class Catalog:
         """Remember that what a plugin brought failed in use; gives the error that says so."""
         plugin = self.owner(noun, name)
         self._refuse(plugin, error, f"its {noun} '{name}' failed")
-        return PluginError(f"{plugin}: {plugin.error}", hint="Update or remove it")
+        hint = "" if isinstance(error, GenloomError) and error.hint else "Update or remove it"
+        return PluginError(f"{plugin}: {plugin.error}", hint=hint)
 
     def _made(self, noun: str, name: str) -> Any:
         made = self._registries[noun].get(name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "note", "broken"]
 LEAST_FREE = 2**30
-EXTRAS = {"train": "training models"}
+EXTRAS = {"openvino": "running models on OpenVINO", "train": "training models"}
 """Extras that may be missing without harm, and what each is for."""
 
 
@@ -121,8 +121,10 @@ def _lost(catalog: Catalog, name: str, error: BaseException) -> Check:
 
     owner = catalog.owner("runtime", name)
     reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, GenloomError):
+        reason = error.what
     what = f"the runtime '{name}' of the plugin {owner} does not start ({reason})"
-    return Check("runtime", "broken", what, mend(owner))
+    return Check("runtime", "broken", what, getattr(error, "hint", "") or mend(owner))
 
 
 def _builds() -> Iterator[Check]:

@@ -4,6 +4,7 @@
     ├── InvalidFile              2   a pipeline, recipe or card, all of its problems at once
     ├── UnknownName              2   a stage, model, pipeline, provider … nobody brings
     ├── ModelError               2   a bundle that is damaged or does not fit the pipeline
+    ├── OptionError              2   an option that does not go with the others of its stage
     ├── OutputError              2   an output folder that is in use, or not ours to write
     ├── ImageError               1   one picture that cannot be read or written; skipped
     ├── StageError               1   a stage that failed on a picture; skipped
@@ -90,6 +91,19 @@ class UnknownName(GenloomError):
 
 class ModelError(GenloomError):
     """A model bundle that is damaged, or that does not fit where it is used."""
+
+    def at(self, where: str) -> ModelError:
+        """The same error at a place, unless it knows a nearer one."""
+        said = {"expected": self.expected, "got": self.got, "hint": self.hint}
+        return ModelError(self.what, where=self.where or where, **said)
+
+
+class OptionError(GenloomError):
+    """An option that does not go with the others of its stage; `option` is its name."""
+
+    def __init__(self, option: str, what: str, **said: str) -> None:
+        self.option = option
+        super().__init__(what, **said)
 
 
 class OutputError(GenloomError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -35,15 +36,33 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return ", ".join([text, *filter(None, [facts.get("model name"), " ".join(known)])])
 
 
-def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes that can be had without swapping; None where this cannot be told."""
-    try:
-        for line in meminfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+def free_memory(
+    meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")
+) -> int | None:
+    """Bytes that can be had without swapping; None where this cannot be told.
+
+    The least of what the machine, the container and the limit of the process leave.
+    """
+    found = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found.append(_numbers(meminfo)["MemAvailable:"] * 1024)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        used = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["file"]
+        found.append(int((group / "memory.max").read_text()) - used)
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            found.append(limit - pages * resource.getpagesize())
+    return max(0, min(found)) if found else None
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """The lines of a file of the kernel: a name, a number, perhaps a unit."""
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1}
 
 
 def free_disk(folder: Path = Path()) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import platformdirs
 from genloom.card import CARD, Card
 from genloom.catalog import Catalog
 from genloom.errors import GenloomError, ModelError, UnknownName
+from genloom.limits import MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES
 from genloom.types import Array, digest_of
 
 PROJECT_FOLDER = Path("models")
@@ -40,8 +42,23 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path, origin: str = "a path") -> Bundle:
-        """Open the bundle in a folder. Hashes are checked by `graph` and `verify`, not here."""
-        return cls(folder, Card.read(folder), origin)
+        """Open the bundle in a folder. Hashes are checked by `graph` and `verify`, not here.
+
+        Raises:
+            ModelError: when there is no card, or the files it names are too large.
+            InvalidFile: with every problem of the card.
+        """
+        bundle = cls(folder, Card.read(folder), origin)
+        named = {part.file for part in bundle.card.parts.values()}
+        size = sum((folder / name).stat().st_size for name in named if (folder / name).is_file())
+        if size > MAX_BUNDLE_BYTES:
+            raise ModelError(
+                "the model is too large",
+                expected=f"at most {MAX_BUNDLE_BYTES} bytes in all",
+                got=f"{size}",
+                where=str(folder),
+            )
+        return bundle
 
     @cached_property
     def digest(self) -> str:
@@ -59,7 +76,8 @@ class Bundle:
         """The bytes of a graph.
 
         Raises:
-            ModelError: when the model has no such part, or its file is missing or changed.
+            ModelError: when the model has no such part, or its file is missing, changed, too
+                large, or outside the bundle.
         """
         entry = self.card.parts.get(part)
         if entry is None:
@@ -104,9 +122,11 @@ class Bundle:
         """The bytes of a file of the bundle, checked against the card."""
         path = self.folder / name
         try:
+            _check_file(what, path)
             data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{what} cannot be read ({error.strerror})", where=str(path)) from None
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"{what} cannot be read ({reason})", where=str(path)) from None
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             raise ModelError(
@@ -117,6 +137,27 @@ class Bundle:
                 hint="The file is damaged or was replaced; get or train the bundle again",
             )
         return data
+
+
+def _check_file(what: str, path: Path) -> None:
+    """Whether a file lies in its bundle, wherever links lead, and is one that can be read whole."""
+    if path.resolve(strict=True).parent != path.parent.resolve():
+        raise ModelError(
+            f"{what} is a link to a file outside the bundle",
+            got=str(path.resolve()),
+            where=str(path),
+            hint="Put the file itself into the bundle",
+        )
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelError(f"{what} is not a file", where=str(path))
+    if found.st_size > MAX_GRAPH_BYTES:
+        raise ModelError(
+            f"{what} is too large",
+            expected=f"at most {MAX_GRAPH_BYTES} bytes",
+            got=f"{found.st_size}",
+            where=str(path),
+        )
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def _of_plugin(plugin: Plugin) -> list[Finding]:
 def mend(plugin: Plugin) -> str:
     """What to do about a plugin that is broken."""
     if plugin.builtin:
-        return "It is part of genloom: run `genloom doctor`, then install genloom again"
+        return "It is part of genloom: python -m pip install --force-reinstall genloom"
     if not plugin.version:
         return "Mend it where it was registered"
     return _update_or_remove(plugin.distribution)

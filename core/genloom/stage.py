@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from genloom.errors import GenloomError
 from genloom.types import Array, Batch, Item, Kind
 
 Box = tuple[int, int, int, int]
+T = TypeVar("T")
 
 
 class Cardinality(enum.Enum):
@@ -56,7 +57,15 @@ class Model(Protocol):
         """Run one graph on arrays exactly as its ports want them."""
         ...
 
-    def image(self, part: str, batch: Batch, *, ensemble: int = 1, **ports: Array) -> Batch:
+    def image(
+        self,
+        part: str,
+        batch: Batch,
+        *,
+        ensemble: int = 1,
+        rounded: bool = False,
+        **ports: Array,
+    ) -> Batch:
         """Run an image→image graph (port `image` to port `result`) over pictures of any size.
 
         Pictures are converted to the model's channels, padded to its size rule, cut into tiles
@@ -65,7 +74,9 @@ class Model(Protocol):
         pictures as large as the batch's, N×H×W×C, or one value for all pixels of each. With an
         `ensemble` of 2, 4 or 8 the result is the mean over so many of the ways to turn and mirror
         the pictures, brought back (Timofte et al. 2016, section 3.7, which calls it enhanced
-        prediction); the work is as many times as much.
+        prediction); the work is as many times as much. Where `rounded`, results may come as uint8,
+        clamped and rounded in the graph: for a stage that hands them on as they are when
+        `Run.ends` says so.
         """
         ...
 
@@ -106,6 +117,11 @@ class Run(Protocol):
         """The pipeline's seed."""
         ...
 
+    @property
+    def ends(self) -> bool:
+        """Whether what this call gives goes into files of 8 bits, and nowhere else before."""
+        ...
+
     def random(self, item: Item) -> np.random.RandomState:
         """The item's own random numbers at this stage: the same in every batch, order and run."""
         ...
@@ -114,11 +130,36 @@ class Run(Protocol):
         """The model that an option names, opened by the plan."""
         ...
 
+    def file(self, path: Path) -> bytes:
+        """The bytes of a file that an option names, as the plan hashed them.
+
+        What an option of the type `Path` names is part of what a result is known by: a stage that
+        opened the file itself could use other bytes than those.
+        """
+        ...
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once in a run for each key and kept: other threads wait for it.
+
+        Let the key hold the stage, which equals another one only where all options do:
+        `run.once((self, "table"), lambda: table(run.file(self.table)))`.
+        """
+        ...
+
     def output(self, item: Item, ending: str, pattern: str = ...) -> AbstractContextManager[Path]:
         """A file to write one result into.
 
         The path is a temporary one. It gets its final name (`pattern` with the item's folder and
-        stem, and `ending`) only when the block ended well.
+        stem, and `ending`) only when the block ended well. A file that the block writes beside it,
+        under the same name with `.json` added, goes with it.
+        """
+        ...
+
+    def record(self, item: Item) -> str:
+        """How the item was made, as JSON of ASCII: what `genloom.imaging.write` puts into a file.
+
+        Of stages, options, models, seed and input; no path and no name of a user. The same in
+        every run, as far as they are. Only a stage that says `writes` may ask.
         """
         ...
 
@@ -216,7 +257,8 @@ class Stage:
         """Whether the options go with the model that `option` names, before anything runs.
 
         Raises:
-            GenloomError: when they do not.
+            GenloomError: when they do not; `OptionError` where an option other than that one is
+                to blame.
         """
 
     @classmethod

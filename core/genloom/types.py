@@ -40,7 +40,8 @@ class ImageInfo:
 
     `bits` is 8, 16 or 32 (float); `mode` is one of `grey`, `rgb`, `palette`; `lossless` is whether
     a WebP was compressed without loss.
-    `exif` never holds an orientation other than upright: it was applied when the file was read.
+    `exif` and `xmp` (the bytes of a packet) never hold an orientation other than upright: it was
+    applied when the file was read; nor does `xmp` hold a record of genloom's.
     """
 
     format: str = ""
@@ -49,6 +50,7 @@ class ImageInfo:
     lossless: bool = False
     icc: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
 
 

@@ -7,7 +7,9 @@ Whatever is read, the only exception that leaves this module is `InvalidFile`.
 
 from __future__ import annotations
 
+import itertools
 import re
+import stat
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +20,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from genloom.errors import InvalidFile, Problem, did_you_mean, shown
+from genloom.limits import MAX_PROBLEMS, MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_NODES
 
 Where = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
-
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,8 +107,12 @@ def read(path: Path) -> Document:
         InvalidFile: when it cannot be read, is too large, or is not plain YAML.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InvalidFile([Problem("the file is too large", str(path), expected="under 1 MB")])
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not path.is_dir():
+            raise InvalidFile([Problem("not a file", str(path), got="a special file")])
+        if found.st_size > MAX_YAML_BYTES:
+            most = f"at most {MAX_YAML_BYTES} bytes"
+            raise InvalidFile([Problem("the file is too large", str(path), expected=most)])
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidFile([Problem("not a text file", str(path), expected="UTF-8")]) from None
@@ -130,14 +134,18 @@ def parse(text: str, file: str = "<text>") -> Document:
     problems: list[Problem] = []
     data = None if node is None else _convert(node, (), document, problems)
     if problems:
-        raise InvalidFile(problems)
+        raise InvalidFile(problems[:MAX_PROBLEMS])
     return Document(file, data, document.keys, document.values)
 
 
 def _refuse_all_but_plain(text: str, file: str) -> None:
     """Look at a text as it is scanned, before anything is built of it."""
-    depth = 0
+    depth = nodes = 0
     for event in yaml.parse(text, _Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > MAX_YAML_NODES:
+            what = f"too many values; expected at most {MAX_YAML_NODES}"
+            raise InvalidFile([_at(event.start_mark, file, what)])
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise InvalidFile([_at(event.start_mark, file, "anchors and aliases are not used")])
         if tag := getattr(event, "tag", None):
@@ -145,7 +153,7 @@ def _refuse_all_but_plain(text: str, file: str) -> None:
             raise InvalidFile([_at(event.start_mark, file, f"tags such as '{tag}' are not used")])
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if depth > MAX_YAML_DEPTH:
             raise InvalidFile([_at(event.start_mark, file, "nested too deeply")])
 
 
@@ -182,7 +190,8 @@ def validated(document: Document, model: type[M]) -> M:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        raise InvalidFile(list(_translate(document, model, error))) from None
+        problems = itertools.islice(_translate(document, model, error), MAX_PROBLEMS)
+        raise InvalidFile(list(problems)) from None
 
 
 def _translate(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from genloom import models
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.errors import OutputError
 from genloom_train import checkpoint
+from genloom_train.beginning import bundle_to_begin_with
 from genloom_train.checkpoint import Checkpoint
 from genloom_train.data import Opening
 from genloom_train.data.checks import check_fits, check_source
@@ -108,10 +108,10 @@ def _trainer(
     state = state_folder(recipe, request.out)
     start = None
     if recipe.train.start is not None and saved is None:
-        start = models.find(recipe.train.start, catalog, recipe.path.parent)
+        start = bundle_to_begin_with(recipe.train.start, catalog, request.out, recipe.path.parent)
     trainer = Trainer(training, source, recipe.train, joined, state, start)
     if saved is not None:
-        check_same_data(state, source)
+        check_same_data(recipe, state, source)
         trainer.restore(saved)
     if trainer.peers.first:
         begin(recipe, state, source)

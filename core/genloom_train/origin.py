@@ -34,6 +34,7 @@ def fields(recipe: Recipe, request: Request, trainer: Trainer) -> dict[str, Any]
             "command": command(recipe, request, bool(parts)),
             "parts": parts,
             "start": trainer.began,
+            "files": recipe.files,
             "data": trainer.source.description,
             "steps": trainer.watch.step if kept else trainer.step,
             "seconds": round(trainer.seconds, 1),

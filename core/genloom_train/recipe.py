@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ class Recipe:
         }
         return dataclasses.replace(self.model, **paths)
 
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of what the paths of `model` lead to, by option, when it was first asked for."""
+        located = {} if self.model is None else vars(self.located_model())
+        paths = {name: path for name, path in located.items() if isinstance(path, Path)}
+        return {f"model.{name}": _digest(path) for name, path in paths.items()}
+
     def resolved(self) -> dict[str, Any]:
         """Every option with its value, as plain data."""
         return {
@@ -68,6 +76,16 @@ class Recipe:
             "train": options.values_of(self.train),
             "export": options.values_of(self.export),
         }
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the names and digests of the files below it."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{file.relative_to(path).as_posix()} {_digest(file)}\n" for file in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_recipe(path: Path, catalog: Catalog, overrides: Sequence[str] = ()) -> Recipe:

@@ -77,7 +77,7 @@ def begin(recipe: Recipe, state: Path, source: Source) -> None:
     """
     try:
         state.mkdir(parents=True, exist_ok=True)
-        settings = {**recipe.resolved(), "source": _facts(source)}
+        settings = {**recipe.resolved(), "source": _facts(source), "files": recipe.files}
         _say(state / SETTINGS, json.dumps(settings, indent=1))
         _say(state / "recipe.yaml", recipe.text)
         _say(state / "notes.txt", "".join(f"{note}\n" for note in source.notes))
@@ -86,15 +86,25 @@ def begin(recipe: Recipe, state: Path, source: Source) -> None:
         raise OutputError(what, where=str(state)) from error
 
 
-def check_same_data(state: Path, source: Source) -> None:
+def check_same_data(recipe: Recipe, state: Path, source: Source) -> None:
     """Refuse to go on with a training on other data.
 
     Raises:
         OutputError: when the data are not those it was begun with, as far as their number and
-            first pictures tell.
+            first pictures tell; or the files that options of the model name are not.
     """
-    before = _settings(state).get("source")
-    now = _facts(source)
+    settings = _settings(state)
+    files = settings.get("files", {})
+    for name, digest in recipe.files.items():
+        if files.get(name, digest) != digest:
+            raise OutputError(
+                f"the file at '{name}' is not the one that this training was begun with",
+                expected=f"SHA-256 {files[name]}",
+                got=digest,
+                where=str(state),
+                hint="Put the old one back, or name another folder with -o to begin a new one",
+            )
+    before, now = settings.get("source"), _facts(source)
     if before not in (None, now):
         raise OutputError(
             "the training in this folder was begun with other data",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from genloom.card import Port
+from genloom.errors import GenloomError
 from genloom.types import Array
 from genloom_train.data import Samples, Source
 from genloom_train.options import TrainOptions
@@ -174,6 +175,30 @@ def optimiser(
         decay = options.weight_decay
         return torch.optim.AdamW(parameters, rate, betas, weight_decay=decay, fused=fused)
     return torch.optim.Adam(parameters, rate, betas, fused=fused)
+
+
+def check_multiple(shape: Shape, multiple: int, what: str) -> None:
+    """Whether height and width of the training's pictures are multiples of a number.
+
+    Args:
+        shape: channels, height and width.
+        multiple: the number.
+        what: what goes wrong where they are not, for the message.
+
+    Raises:
+        GenloomError: when they are not.
+    """
+    height, width = shape[1:]
+    if height % multiple or width % multiple:
+        raise GenloomError(
+            what, expected=f"'data.crop' a multiple of {multiple}", got=f"{width}×{height}"
+        )
+
+
+def whole(image: Tensor, multiple: int) -> Tensor:
+    """Pictures N×C×H×W without the rows and columns beyond the last multiple of a number."""
+    height, width = (side - side % multiple for side in image.shape[2:])
+    return image[:, :, :height, :width]
 
 
 @contextmanager

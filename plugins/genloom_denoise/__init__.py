@@ -18,6 +18,7 @@ genloom_api = 1
 
 Guide = Literal["albedo", "normal"]
 Width = Annotated[int, Interval(ge=1, le=1024)]
+Count = Annotated[int, Interval(ge=1, le=16)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,11 @@ class DenoiserConfig:
     Args:
         widths: channels of each level of the U-Net; the first works at half the picture's size,
             each further one at half of that.
-        blocks: residual blocks at each level, on the way down and again on the way up.
+        blocks: residual blocks at each level, on the way down and again on the way up; or a number
+            for each level.
         sigma: largest noise it is trained on, in 8-bit units; each picture gets 0 to this.
+        weak: how much more of the weak noise there is: levels are sigma · u^weak, u uniform in 0
+            to 1; with 1 all are as frequent.
         clipped: share of training pictures whose noisy values are clipped and rounded to 8 bits,
             as a file holds them; the others keep what the noise made of them.
         photographic: share of training pictures that get what photographs have instead of white
@@ -40,8 +44,9 @@ class DenoiserConfig:
     """
 
     widths: Annotated[tuple[Width, ...], Len(1, 5)] = (32, 64, 96)
-    blocks: Annotated[int, Interval(ge=1, le=16)] = 2
+    blocks: Count | tuple[Count, ...] = 2
     sigma: Annotated[float, Interval(gt=0, le=100)] = 55.0
+    weak: Annotated[float, Interval(ge=0.1, le=10)] = 1.0
     clipped: Annotated[float, Interval(ge=0, le=1)] = 0.5
     photographic: Annotated[float, Interval(ge=0, le=1)] = 0.0
     learn_from: Literal["clean", "noisy"] = "clean"

@@ -36,15 +36,16 @@ class DenoisingUnet(nn.Module):
 
     def __init__(self, config: DenoiserConfig, channels: int = 3) -> None:
         super().__init__()
-        widths = config.widths
+        widths, count = config.widths, config.blocks
+        blocks = (count,) * len(widths) if isinstance(count, int) else count
         self.widths, self.guides = widths, config.guides
         self.head = nn.Conv2d(4 * (channels + 3 * len(config.guides)), widths[0], 3, padding=1)
         self.level = None if config.blind else _embedding(sum(widths))
-        self.encoders = nn.ModuleList(_blocks(width, config.blocks) for width in widths)
+        self.encoders = nn.ModuleList(map(_blocks, widths, blocks))
         steps = list(itertools.pairwise(widths))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in steps)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in steps)
-        self.decoders = nn.ModuleList(_blocks(width, config.blocks) for width in widths[:-1])
+        self.decoders = nn.ModuleList(map(_blocks, widths[:-1], blocks))
         outputs = 2 if "albedo" in config.guides else 1
         self.tail = nn.Conv2d(widths[0], 4 * channels * outputs, 3, padding=1)
         self._calm()

@@ -50,7 +50,8 @@ class Denoise(Stage):
         if _is_told(model.card):
             ports["noise_level"] = np.minimum(self.levels(batch), _strongest(model.card))
         ports |= _guides(model.card, batch)
-        result = model.image("network", batch, ensemble=self.ensemble, **ports)
+        whole = run.ends and self.strength == 1
+        result = model.image("network", batch, ensemble=self.ensemble, rounded=whole, **ports)
         result = result.with_items([replace(item, guides={}) for item in result.items])
         if self.strength == 1:
             return result

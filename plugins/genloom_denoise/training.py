@@ -17,7 +17,7 @@ from genloom_denoise.network import DenoisingUnet
 from genloom_train.data import Samples
 from genloom_train.degradations import as_in_a_file, gaussian_noise, photographic_noise
 from genloom_train.metrics import psnr
-from genloom_train.training import Graph, Shape, Tensors, Training
+from genloom_train.training import Graph, Shape, Tensors, Training, check_multiple, whole
 
 SIGMAS = (15, 25, 50)
 """Noise of the validation, in 8-bit units."""
@@ -51,18 +51,21 @@ class DenoiserTraining(Training):
 
     def __init__(self, config: DenoiserConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
         super().__init__(config, shape, labels)
+        if isinstance(config.blocks, tuple) and len(config.blocks) != len(config.widths):
+            raise GenloomError(
+                "there are not as many numbers of blocks as levels",
+                expected=f"'model.blocks': one number, or {len(config.widths)}",
+                got=str(len(config.blocks)),
+            )
         alone = config.learn_from == "noisy"
         if alone and config.guides:
             raise GenloomError(
                 "'model.learn_from: noisy' knows no guides",
                 hint="Learn from pairs of noisy pictures, or leave 'model.guides' out",
             )
-        if alone and (shape[1] % self._multiple or shape[2] % self._multiple):
-            raise GenloomError(
-                "neighbours are taken of half the crop, which the network does not take then",
-                expected=f"'data.crop' a multiple of {self._multiple}",
-                got=f"{shape[2]}×{shape[1]}",
-            )
+        if alone:
+            what = "neighbours are taken of half the crop, which the network does not take then"
+            check_multiple(shape, self._multiple, what)
 
     @property
     def _multiple(self) -> int:
@@ -91,8 +94,8 @@ class DenoiserTraining(Training):
         """
         level = self._levels(batch.image)
         with torch.no_grad():
-            whole = module(batch.image, *level).float()
-        (one, two), (of_one, of_two) = neighbours(batch.image, whole)
+            denoised = module(batch.image, *level).float()
+        (one, two), (of_one, of_two) = neighbours(batch.image, denoised)
         result = module(one, *level).float()
         apart = result - two
         loss = _error(apart) + GAMMA * _error(apart - (of_one - of_two))
@@ -104,7 +107,7 @@ class DenoiserTraining(Training):
         if NOISY in batch.others:
             return batch.others[NOISY], self._levels(batch.others[NOISY])
         count, device = len(clean), clean.device
-        level = torch.rand(count, device=device) * (config.sigma / 255)
+        level = torch.rand(count, device=device) ** config.weak * (config.sigma / 255)
         noisy = gaussian_noise(clean, level)
         clipped = torch.rand(count, 1, 1, 1, device=device) < config.clipped
         noisy = torch.where(clipped, as_in_a_file(noisy), noisy)
@@ -163,9 +166,8 @@ class DenoiserTraining(Training):
 
     def _fitting(self, batch: Tensors) -> Tensors:
         """Without the rows and columns that are too many for the network."""
-        height, width = (side - side % self._multiple for side in batch.image.shape[2:])
-        others = {name: values[:, :, :height, :width] for name, values in batch.others.items()}
-        return Tensors(batch.image[:, :, :height, :width], batch.label, others)
+        others = {name: whole(values, self._multiple) for name, values in batch.others.items()}
+        return Tensors(whole(batch.image, self._multiple), batch.label, others)
 
     def _compared(
         self,

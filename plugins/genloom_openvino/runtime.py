@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from genloom.errors import GenloomError, MissingRequirement, ModelError, did_you_mean
-from genloom.runtime import Network, Runtime, Settings
+from genloom.runtime import EXACT, Network, Runtime, Settings, not_at_hand, proto
 from genloom.types import Array
 
 DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
 """Short names of providers, and what OpenVINO calls the devices."""
+
+SHAPES = "64"
+"""Shapes that the processor keeps compiled; by default thousands, and memory grows with each."""
+
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""Names of precisions, and OpenVINO's own."""
 
 
 class OpenVino(Runtime):
     """OpenVINO on the processor, or on a GPU or NPU of Intel's where its driver is installed."""
 
     name = "openvino"
+    extras: ClassVar[Mapping[str, str]] = dict.fromkeys(DEVICES, "openvino")
 
     def __init__(self) -> None:
         self._core: Any = None
@@ -38,66 +46,78 @@ class OpenVino(Runtime):
         provider = "openvino" if settings.provider == "auto" else settings.provider
         at_hand = self.providers()
         if not at_hand:
-            raise MissingRequirement.extra("openvino", "openvino", "computing with it")
+            raise self.missing("computing with it")
         if provider not in at_hand:
-            raise MissingRequirement(
-                f"the provider '{provider}' is not at hand",
-                expected=" or ".join(("auto", *at_hand)),
-                hint="`genloom doctor` says what is missing",
-            )
+            raise not_at_hand(provider, at_hand, DEVICES)
         core, device = self._opened(), DEVICES[provider]
         data = graph if isinstance(graph, bytes) else _bytes_of(graph)
+        proto.check_whole(data)
         try:
             model = core.read_model(data, b"")
         except Exception as error:
-            raise ModelError(f"the graph does not load ({_reason(error)})") from None
-        config = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": str(settings.calls)}
+            raise ModelError(f"the graph does not load in OpenVINO ({_reason(error)})") from None
+        precision = _precision(
+            settings.precision, core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        )
+        config = {"INFERENCE_PRECISION_HINT": HINTS[precision], "NUM_STREAMS": str(settings.calls)}
         if device == "CPU":
             config["INFERENCE_NUM_THREADS"] = str(settings.threads * settings.calls)
-        known = set(core.get_property(device, "SUPPORTED_PROPERTIES"))
+            config["CPU_RUNTIME_CACHE_CAPACITY"] = SHAPES
+        properties = dict(core.get_property(device, "SUPPORTED_PROPERTIES"))
+        known = {name for name, access in properties.items() if access != "RO"}
         for name in settings.options:
             if name not in known:
                 raise GenloomError(
                     f"the provider '{provider}' has no option '{name}'",
                     hint=did_you_mean(name, sorted(known)),
                 )
+        # Compiling folds operators away, and the ports then go by the names of their neighbours.
+        names = [port.any_name for port in (*model.inputs, *model.outputs)]
         try:
             compiled = core.compile_model(model, device, {**config, **settings.options})
         except Exception as error:
+            if settings.options and _compiles(core, model, device, config):
+                raise GenloomError(
+                    f"the provider '{provider}' did not take its options ({_reason(error)})",
+                    got=", ".join(f"{name}={value}" for name, value in settings.options.items()),
+                ) from None
             raise MissingRequirement(
                 f"the provider '{provider}' did not take the graph ({_reason(error)})",
                 hint="`genloom doctor` says what is missing",
             ) from None
-        return _Compiled(compiled, provider)
+        return _Compiled(compiled, provider, names, precision)
 
     def _opened(self) -> Any:
         if self._core is None:
-            from openvino import Core
+            try:
+                from openvino import Core
 
-            self._core = Core()
+                self._core = Core()
+            except Exception as error:  # a broken installation raises anything
+                raise MissingRequirement(
+                    f"openvino is installed but does not load ({_reason(error)})",
+                    hint="Install it again: python -m pip install --force-reinstall openvino",
+                ) from error
         return self._core
 
 
 class _Compiled(Network):
     """Each call takes one of a store of requests, so that calls of several threads overlap."""
 
-    def __init__(self, compiled: Any, provider: str) -> None:
+    def __init__(self, compiled: Any, provider: str, names: Sequence[str], precision: str) -> None:
         self._compiled = compiled
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.provider = provider
+        self.provider, self.precision = provider, precision
+        count = len(compiled.inputs)
         ports = (*compiled.inputs, *compiled.outputs)
-        self.inputs = {port.any_name: _shape(port) for port in compiled.inputs}
-        self.outputs = {port.any_name: _shape(port) for port in compiled.outputs}
-        self._dtypes = {port.any_name: port.get_element_type().to_dtype() for port in ports}
+        self._ports = dict(zip(names, ports, strict=True))
+        self.inputs = {name: _shape(self._ports[name]) for name in names[:count]}
+        self.outputs = {name: _shape(self._ports[name]) for name in names[count:]}
+        self._dtypes = {n: port.get_element_type().to_dtype() for n, port in self._ports.items()}
         self.types = {name: dtype.name for name, dtype in self._dtypes.items()}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        if set(inputs) != set(self.inputs):
-            raise ModelError(
-                "the ports of the graph were not met",
-                expected=", ".join(self.inputs),
-                got=", ".join(inputs),
-            )
+        self.check_ports(inputs)
         feed = {
             name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
         }
@@ -107,8 +127,9 @@ class _Compiled(Network):
         except queue.Empty:
             request = self._compiled.create_infer_request()
         try:
-            results = request.infer(feed, share_inputs=True)
-            return {port.any_name: results[port].copy() for port in self._compiled.outputs}
+            given = {self._ports[name]: array for name, array in feed.items()}
+            results = request.infer(given, share_inputs=True)
+            return {name: results[self._ports[name]].copy() for name in self.outputs}
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
             raise ModelError(f"the graph failed ({_reason(error)})", got=shapes) from None
@@ -131,6 +152,22 @@ class _Compiled(Network):
                 )
 
 
+def _precision(asked: str, capabilities: Sequence[str]) -> str:
+    """The precision to compute in: what was asked for where the device has it, else fp32."""
+    lower = [name for name in ("bf16", "fp16") if name.upper() in capabilities]
+    if asked == "auto":
+        return lower[0] if lower else EXACT
+    return asked if asked in lower else EXACT
+
+
+def _compiles(core: Any, model: Any, device: str, config: Mapping[str, str]) -> bool:
+    try:
+        core.compile_model(model, device, config)
+    except Exception:
+        return False
+    return True
+
+
 def _shape(port: Any) -> tuple[int | str, ...]:
     """Sides, and a name for each free axis."""
     sides = port.get_partial_shape()
@@ -147,6 +184,7 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: the first ones name places in OpenVINO's own code."""
+    """The line that names operators, else the last one: the first ones name OpenVINO's own code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1][:300]
+    named = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return (named[:1] or lines or [type(error).__name__])[-1][:300]

@@ -12,16 +12,16 @@ from torch.optim import Optimizer
 from genloom.card import Port, SizeRule
 from genloom_style import AdainConfig
 from genloom_style.adaptive import AdaptiveNets, adapted, deviation, mean
-from genloom_style.content import content_loss
+from genloom_style.content import check_crop, content_loss
 from genloom_style.discriminators import told_apart
 from genloom_style.network import MULTIPLE
 from genloom_style.patterns import random_pattern
 from genloom_style.pictures import folder_of_styles, style_crops
-from genloom_style.training import BETAS, CHUNK, whole
+from genloom_style.training import BETAS, CHUNK
 from genloom_train.data import Samples, generator
 from genloom_train.features import features, gram, gram_distance
 from genloom_train.options import TrainOptions
-from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser
+from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser, whole
 
 PATTERN = 256
 """Height and width of generated styles."""
@@ -40,6 +40,7 @@ class AdainTraining(Training):
 
     def __init__(self, config: AdainConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
         super().__init__(config, shape, labels)
+        check_crop(shape, config)
         self._features = features(config.features)
         self._styles = self._pictures(max(shape[1:]))
 
@@ -158,7 +159,7 @@ class AdainTraining(Training):
         assert isinstance(module, AdaptiveNets)
         found: dict[str, list[Tensor]] = {}
         for chunk in samples.chunks(CHUNK):
-            image = whole(Tensors.of(chunk, device).image)
+            image = whole(Tensors.of(chunk, device).image, MULTIPLE)
             style = self._shown(image)
             made = module(image, style).float().clamp(0, 1)
             _, figures = self._content(made, image)
@@ -177,7 +178,7 @@ class AdainTraining(Training):
     def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
         """A few pictures, and below each its style and its painting."""
         assert isinstance(module, AdaptiveNets)
-        image = whole(batch.image[:SHOWN])
+        image = whole(batch.image[:SHOWN], MULTIPLE)
         style = self._shown(image)
         large = nn.functional.interpolate(style, image.shape[2:], mode="nearest")
         return torch.cat([image, large, module(image, style)]), len(image)

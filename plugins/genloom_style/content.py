@@ -6,12 +6,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genloom.errors import GenloomError
 from genloom_style import AdainConfig, StylizerConfig
+from genloom_style.discriminators import SEEN
 from genloom_train.features import perceptual_distance
+from genloom_train.training import Shape
+
+SMALLEST = 16
+"""Pixels that the coarsest feature map needs."""
 
 LUMA = (0.299, 0.587, 0.114)
 DEEP = 4
 """Which feature map content is compared in, as in Gatys et al. 2016; of small pictures the last."""
+
+
+def check_crop(shape: Shape, config: StylizerConfig | AdainConfig) -> None:
+    """Whether training pictures are large enough for what paintings are judged by.
+
+    Raises:
+        GenloomError: when they are not.
+    """
+    grain = config.grain + 2 * max(1, config.grain // 2)
+    least = max(SMALLEST, grain, SEEN if config.adversarial else 0)
+    if min(shape[1:]) < least:
+        raise GenloomError(
+            "the training's pictures are too small to judge paintings by",
+            expected=f"'data.crop' of at least {least}",
+            got=f"{shape[2]}×{shape[1]}",
+            hint="A smaller 'model.grain' needs less" if least == grain else "",
+        )
 
 
 def content_loss(

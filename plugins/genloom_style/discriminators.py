@@ -57,6 +57,10 @@ class Comparer(nn.Module):
         return scores
 
 
+SEEN = 4 * (2 * RIM + 1)
+"""Pixels of the smallest picture that they have a verdict on."""
+
+
 def patches(width: int, channels: int) -> nn.Sequential:
     """Features of patches of about 40 pixels, with spectral norm: N×C×H×W → N×2·width×H/4×W/4."""
     wide = 2 * width

@@ -11,14 +11,14 @@ from annotated_types import Interval
 
 from genloom import imaging
 from genloom.card import Card
-from genloom.errors import GenloomError, StageError
+from genloom.errors import GenloomError, ImageError, OptionError, StageError
 from genloom.options import ModelName
 from genloom.stage import Model, Run, Stage
-from genloom.types import Batch, Floats, Item, Kind
+from genloom.types import Array, Batch, Floats, Item, Kind, as_float
 
 NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
 
-WHOLE = 32 * 2**20
+WHOLE = 8 * 2**20
 """Pixels of the largest picture that is put whole through an encoder and a decoder."""
 
 EPSILON = 1e-5
@@ -48,9 +48,11 @@ class Stylize(Stage):
     """
 
     name, takes, gives = "stylize", Kind.IMAGE, Kind.IMAGE
-    model: Annotated[str, ModelName(f"{NETWORK}|{ENCODER}")] = "style-woodcut"
+    model: Annotated[str, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = (
+        "style-woodcut"
+    )
     style: Path | None = None
-    style_size: Annotated[int, Interval(ge=16, le=4096)] = 512
+    style_size: Annotated[int, Interval(ge=16, le=2048)] = 512
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     keep_colour: bool = False
 
@@ -62,23 +64,29 @@ class Stylize(Stage):
         if NETWORK in model.card.parts:
             painted = model.image(NETWORK, colours).data
         else:
-            painted = self._like_style(model, colours)
+            painted = self._like_style(model, colours, run)
         painted, data = np.clip(painted, 0, 1), colours.data
         if self.keep_colour:
             data = batch.data
-            painted = data + _luminance(painted) - _luminance(data)
+            painted = recoloured(_luminance(painted), data)
         return batch.with_data(data + np.float32(self.strength) * (painted - data))
 
     def check_model(self, option: str, card: Card) -> None:
         """A network must keep the size and need nothing more; an encoder must come with a style."""
         if NETWORK in card.parts:
             self._check_network(card)
-        elif DECODER not in card.parts or not _gives_maps(card):
+        elif not _gives_maps(card):
             raise GenloomError(
                 f"'{card.name}' has no style, and takes none",
                 expected="a model of the family `stylizer` or `adain`, or a network that keeps the "
                 "size of pictures",
                 got=f"the family '{card.family}'",
+            )
+        elif card.channels != 3:
+            raise GenloomError(
+                f"'{card.name}' makes grey pictures, and styles have colours",
+                expected="a model whose card says `channels: 3`",
+                got=str(card.channels),
             )
         elif self.style is None:
             raise GenloomError(
@@ -86,7 +94,7 @@ class Stylize(Stage):
                 expected="`style:` with the path of a picture",
             )
         else:
-            imaging.probe(self.style)
+            self._check_style(self.style)
 
     def _check_network(self, card: Card) -> None:
         if card.scale != 1:
@@ -103,13 +111,21 @@ class Stylize(Stage):
                 got=", ".join(lacking),
             )
         if self.style is not None:
-            raise GenloomError(
+            raise OptionError(
+                "style",
                 f"'{card.name}' knows one style, and takes none from a picture",
                 expected="no `style:`, or a model of the family `adain`",
                 got=str(self.style),
             )
 
-    def _like_style(self, model: Model, batch: Batch) -> Floats:
+    def _check_style(self, path: Path) -> None:
+        try:
+            _opaque(path)
+        except ImageError as error:
+            said = {"expected": error.expected, "got": error.got, "hint": error.hint}
+            raise OptionError("style", error.what, where=error.where, **said) from None
+
+    def _like_style(self, model: Model, batch: Batch, run: Run) -> Floats:
         """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017)."""
         height, width = batch.size
         if height * width > WHOLE:
@@ -119,14 +135,17 @@ class Stylize(Stage):
                 got=f"{width}×{height}",
                 hint="Put a `resize` before it",
             )
-        latent = adapted(_encoded(model, batch), _encoded(model, self._style()))
+        if len(batch) * height * width > WHOLE:
+            return np.concatenate([self._like_style(model, one, run) for one in batch])
+        style = run.once((self, "style"), lambda: _statistics(_encoded(model, self._style(run))))
+        latent = adapted(_encoded(model, batch), *style)
         painted: Floats = model.run(DECODER, {"latent": latent})["image"]
         return painted[:, :, :height, :width]
 
-    def _style(self) -> Batch:
+    def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
         assert self.style is not None  # check_model has seen to it
-        pixels = imaging.read(self.style).pixels
+        pixels = _opaque(self.style, run.file(self.style))
         factor = self.style_size / max(pixels.shape[:2])
         height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
         resized = imaging.resize(pixels, height, width)
@@ -143,24 +162,49 @@ def _encoded(model: Model, batch: Batch) -> Floats:
 
 
 def _gives_maps(card: Card) -> bool:
-    """Whether its encoder gives feature maps, whose height and width are those of pictures."""
+    """Whether its parts go from pictures of any size to feature maps and back."""
+    if ENCODER not in card.parts or DECODER not in card.parts or card.size.fixed is not None:
+        return False
     port = card.parts[ENCODER].outputs.get("latent")
-    return port is not None and len(port.axes) == 4
+    sides = () if port is None else port.axes[2:]
+    return len(sides) == 2 and all(isinstance(side, str) for side in sides)
 
 
-def adapted(content: Floats, style: Floats) -> Floats:
-    """Feature maps with the mean and deviation that the style's have in each channel.
+def _opaque(path: Path, data: bytes | None = None) -> Array:
+    """The pixels of a picture, H×W×C, on white where one sees through it."""
+    picture = imaging.read(path, data)
+    if picture.alpha is None:
+        return picture.pixels
+    alpha = as_float(picture.alpha)[..., None]
+    return as_float(picture.pixels) * alpha + (1 - alpha)
+
+
+def adapted(content: Floats, mean: Floats, deviation: Floats) -> Floats:
+    """Feature maps N×C×H×W with another mean and deviation in each channel.
 
     Adaptive instance normalisation (Huang & Belongie 2017, equation 8).
-
-    Args:
-        content: N×C×H×W.
-        style: 1×C×H'×W'.
     """
-    places = (2, 3)
-    mean, deviation = content.mean(places, keepdims=True), content.std(places, keepdims=True)
-    unit = (content - mean) / (deviation + EPSILON)
-    result: Floats = unit * style.std(places, keepdims=True) + style.mean(places, keepdims=True)
+    own_mean, own_deviation = _statistics(content)
+    unit = (content - own_mean) / (own_deviation + EPSILON)
+    result: Floats = unit * deviation + mean
+    return result
+
+
+def _statistics(maps: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of each channel: N×C×H×W → N×C×1×1."""
+    return maps.mean((2, 3), keepdims=True), maps.std((2, 3), keepdims=True)
+
+
+def recoloured(light: Floats, picture: Floats) -> Floats:
+    """The colours of a picture N×C×H×W in another light N×1×H×W in [0, 1].
+
+    Where a colour is too strong for that light, it is paled until it fits in [0, 1].
+    """
+    chroma = picture - _luminance(picture)
+    strength = np.abs(chroma)
+    room = np.where(chroma > 0, 1 - light, light)
+    fits = np.divide(room, strength, out=np.ones_like(strength), where=strength > room)
+    result: Floats = light + fits.min(1, keepdims=True) * chroma
     return result
 
 

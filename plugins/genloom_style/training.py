@@ -11,14 +11,14 @@ from torch.optim import Optimizer
 
 from genloom.card import Port, SizeRule
 from genloom_style import StylizerConfig
-from genloom_style.content import content_loss
+from genloom_style.content import check_crop, content_loss
 from genloom_style.discriminators import told_apart
 from genloom_style.network import MULTIPLE, Stylizers
 from genloom_style.pictures import squared, style_crops, style_picture
 from genloom_train.data import Samples
 from genloom_train.features import features, gram, gram_distance
 from genloom_train.options import TrainOptions
-from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser
+from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser, whole
 
 CHUNK = 4
 PREVIEW_PICTURES = 4
@@ -37,6 +37,7 @@ class StylizerTraining(Training):
 
     def __init__(self, config: StylizerConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
         super().__init__(config, shape, labels)
+        check_crop(shape, config)
         least = max(config.period // 2, *shape[1:])
         self._style = style_picture(config.style, config.style_size, shape[0], least)
         self._features = features(config.features)
@@ -99,7 +100,7 @@ class StylizerTraining(Training):
         assert isinstance(module, Stylizers)
         found: dict[str, list[Tensor]] = {}
         for chunk in samples.chunks(CHUNK):
-            image = whole(Tensors.of(chunk, device).image)
+            image = whole(Tensors.of(chunk, device).image, MULTIPLE)
             made = module.network(image).float().clamp(0, 1)
             _, figures = content_loss(self._features.to(device), made, image, self.config)
             for name, value in {**figures, "texture": self._texture(made)}.items():
@@ -109,7 +110,7 @@ class StylizerTraining(Training):
     def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
         """A few pictures, each beside its painting."""
         assert isinstance(module, Stylizers)
-        image = whole(batch.image[:PREVIEW_PICTURES])
+        image = whole(batch.image[:PREVIEW_PICTURES], MULTIPLE)
         return torch.stack([image, module.network(image)], dim=1).flatten(0, 1), 4
 
     def graphs(self, module: nn.Module) -> dict[str, Graph]:
@@ -123,9 +124,3 @@ class StylizerTraining(Training):
         """The rule of sizes: tiles begin where the texture does."""
         size = SizeRule(multiple=MULTIPLE, minimum=MULTIPLE, stride=self.config.period)
         return {"size": size}
-
-
-def whole(image: Tensor) -> Tensor:
-    """Pictures without the rest that the networks' multiple does not divide."""
-    height, width = (side - side % MULTIPLE for side in image.shape[2:])
-    return image[:, :, :height, :width]

@@ -42,7 +42,8 @@ class Apply(Stage):
         if self.strength == 0:
             return batch
         model = run.model(self.model)
-        result = model.image(NETWORK, batch, ensemble=self.ensemble, **defaults(model, len(batch)))
+        others, whole = defaults(model, len(batch)), run.ends and self.strength == 1
+        result = model.image(NETWORK, batch, ensemble=self.ensemble, rounded=whole, **others)
         if self.strength == 1:
             return result
         data = batch.data
@@ -64,7 +65,8 @@ class Upscale(Stage):
     """Enlarge pictures with a network.
 
     Args:
-        model: a model with the part `network` that enlarges, such as `genloom import` makes.
+        model: a model with the part `network` that enlarges, such as `genloom import` makes; unless
+            said, `upscale-x4` for more than twice and up to four times, else `upscale-x2`.
         scale: factor for both sides; the network's own unless said. For another one the network is
             applied as often as comes nearest, and the rest is resampled.
         ensemble: of how many ways to turn and mirror the picture the mean is taken; a little
@@ -72,21 +74,29 @@ class Upscale(Stage):
     """
 
     name, takes, gives = "upscale", Kind.IMAGE, Kind.IMAGE
-    model: Annotated[str, ModelName(NETWORK)] = "upscale-x2"
+    model: Annotated[str, ModelName(NETWORK)] | None = None
     scale: Annotated[float, Gt(0), Le(64)] | None = None
     ensemble: Ensemble = 1
 
+    def __post_init__(self) -> None:
+        if self.model is None:
+            larger = self.scale is not None and 2 < self.scale <= 4
+            object.__setattr__(self, "model", "upscale-x4" if larger else "upscale-x2")
+
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """Enlarge; alpha follows."""
+        assert self.model is not None  # since __post_init__
         model = run.model(self.model)
         own = model.card.scale
         scale = own if self.scale is None else self.scale
         height, width = (max(1, round(side * scale)) for side in batch.size)
         times = passes(own, scale)
+        _check_pixels(height, width)
         _check_pixels(*(side * own**times for side in batch.size))
-        for _ in range(times):
-            others = defaults(model, len(batch))
-            batch = model.image(NETWORK, batch, ensemble=self.ensemble, **others)
+        others, exact = defaults(model, len(batch)), own**times == scale
+        for number in range(1, times + 1):
+            rounded = run.ends and exact and number == times
+            batch = model.image(NETWORK, batch, ensemble=self.ensemble, rounded=rounded, **others)
         if batch.size == (height, width):
             return batch
         return batch.with_pixels(

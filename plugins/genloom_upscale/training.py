@@ -11,13 +11,22 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from genloom.card import Port
-from genloom.errors import GenloomError
 from genloom_train.data import Samples
 from genloom_train.degradations import as_in_a_file, blindly_reduced, reduced
 from genloom_train.features import features, perceptual_distance
 from genloom_train.metrics import psnr
 from genloom_train.options import TrainOptions
-from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser
+from genloom_train.training import (
+    Graph,
+    Shape,
+    Tensors,
+    Training,
+    Turn,
+    check_multiple,
+    fixed,
+    optimiser,
+    whole,
+)
 from genloom_upscale import UpscalerConfig
 from genloom_upscale.network import Upscalers
 
@@ -38,12 +47,7 @@ class UpscalerTraining(Training):
 
     def __init__(self, config: UpscalerConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
         super().__init__(config, shape, labels)
-        if shape[1] % config.scale or shape[2] % config.scale:
-            raise GenloomError(
-                "training pictures cannot be reduced by the scale",
-                expected=f"'data.crop' a multiple of {config.scale}",
-                got=f"{shape[2]}×{shape[1]}",
-            )
+        check_multiple(shape, config.scale, "training pictures cannot be reduced by the scale")
         self._features = features(config.features) if config.perceptual else None
 
     def build(self) -> nn.Module:
@@ -134,7 +138,7 @@ class UpscalerTraining(Training):
         assert isinstance(module, Upscalers)
         plain, found = [], []
         for chunk in samples.chunks(CHUNK):
-            high = self._whole(Tensors.of(chunk, device).image)
+            high = whole(Tensors.of(chunk, device).image, self.config.scale)
             low = self._small(high)
             found.append(psnr(as_in_a_file(module.network(low).float()), high))
             plain.append(psnr(as_in_a_file(enlarged(low, self.config.scale)), high))
@@ -143,15 +147,10 @@ class UpscalerTraining(Training):
             "psnr": float(torch.cat(found).mean()),
         }
 
-    def _whole(self, image: Tensor) -> Tensor:
-        """Without the rest that the scale does not divide."""
-        height, width = (side - side % self.config.scale for side in image.shape[2:])
-        return image[:, :, :height, :width]
-
     def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
         """A row for each of a few pictures: bicubic, the network's, the true one."""
         assert isinstance(module, Upscalers)
-        high = self._whole(batch.image[:PREVIEW_PICTURES])
+        high = whole(batch.image[:PREVIEW_PICTURES], self.config.scale)
         low = self._small(high)
         rows = torch.stack([enlarged(low, self.config.scale), module.network(low), high], dim=1)
         return rows.flatten(0, 1), 3

@@ -190,3 +190,12 @@ def test_a_sound_bundle_has_nothing_wrong_and_a_damaged_one_is_told(
 def test_tiles_may_be_asked_for(catalog):
     model = genloom.open_model("tiny-image", tile=40, catalog=catalog)
     assert model.model.tile == 40
+
+
+def test_an_ensemble_is_refused_where_no_network_would_heed_it(vae, network):
+    picture = np.zeros((8, 8), np.uint8)
+    assert vae(picture, ensemble=1).shape == (8, 8)
+    with pytest.raises(ModelError, match="no network whose results could be averaged"):
+        vae(picture, ensemble=2)
+    with pytest.raises(ModelError, match="'ensemble' is not right"):
+        network(picture, ensemble=3)

@@ -77,7 +77,8 @@ def test_any_card_is_read_as_it_was_written(tmp_path_factory, data):
                 "licence": TEXTS,
                 "labels": st.lists(TEXTS, max_size=3).map(tuple),
                 "metrics": st.dictionaries(TEXTS, st.floats(allow_nan=False), max_size=3),
-                "latent": st.none() | st.lists(st.integers(1, 999), min_size=1).map(tuple),
+                "latent": st.none()
+                | st.lists(st.integers(1, 99), min_size=1, max_size=3).map(tuple),
                 "receptive_field": st.just("global") | st.integers(1, 9999),
                 "scale": st.integers(1, 8),
                 "parameters": st.integers(0, 10**12),

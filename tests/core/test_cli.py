@@ -15,6 +15,7 @@ from genloom.catalog import Catalog
 from genloom.cli import main
 from genloom.hookspecs import hookimpl
 from genloom.stage import Stage
+from genloom.testing import FakeRuntime
 from genloom.types import Kind
 
 
@@ -101,6 +102,29 @@ def test_a_broken_plugin_is_named_before_it_is_missed(genloom, broken, empty_pla
     first = genloom(*command, code=code).stderr.splitlines()[0]
     assert first.startswith("broken plugin: bad ((registered) ): RuntimeError: fell over")
     assert "`genloom plugins doctor`" in first
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_what_breaks_only_when_it_is_used_is_told_although_the_command_fails(
+    genloom, catalog, empty_place, command
+):
+    class Wild(FakeRuntime):
+        name, extras = "wild", {"wild": ""}
+
+        def providers(self):
+            raise OSError("libwild.so")
+
+    @hookimpl
+    def genloom_runtimes():
+        return [Wild]
+
+    module = ModuleType("late")
+    module.genloom_api, module.genloom_runtimes = 1, genloom_runtimes
+    catalog.register(module, "late")
+    (empty_place / "plain.yaml").write_text("genloom: 1\nstages: [load, save]\n")
+    Image.new("RGB", (4, 4)).save(empty_place / "a.png")
+    told = genloom(command, "plain.yaml", "a.png", "-o", "out", "--provider", "wild", code=3).stderr
+    assert "broken plugin: late" in told and "libwild.so" in told
 
 
 def test_a_clash_is_told_once_by_every_run(genloom, catalog, empty_place):
@@ -245,8 +269,9 @@ def test_models_verify_without_names_looks_at_all(genloom, damaged):
     assert row(printed, "tiny-image") and printed.count("tiny-vae ") == 2
 
 
-def test_models_verify_without_a_runtime_exits_3_with_the_command(genloom, monkeypatch):
-    monkeypatch.setattr("genloom.runtime.ort.OnnxRuntime.providers", lambda self: ())
+def test_models_verify_without_a_runtime_exits_3_with_the_command(genloom, catalog, monkeypatch):
+    for runtime in catalog.runtimes().values():
+        monkeypatch.setattr(runtime, "providers", lambda self: ())
     result = genloom("models", "verify", code=3)
     assert "python -m pip install 'genloom[cpu]'" in result.stderr
 

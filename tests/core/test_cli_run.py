@@ -191,6 +191,7 @@ def test_a_report_and_its_failures_are_plain_values():
         "outcome": plain["outcome"],
         "seconds": 1.25,
         "providers": {"m": "cpu"},
+        "precisions": {},
         "failures": [{"key": "grid:#0", "source": None, "stage": "grid", "reason": "told to"}],
         "notes": {"resized": ["a.png"]},
     }

@@ -14,6 +14,7 @@ from genloom import doctor, machine, packages
 from genloom.catalog import Catalog
 from genloom.errors import MissingRequirement
 from genloom.hookspecs import hookimpl
+from genloom.plugins import mend
 from genloom.runtime import Runtime, ort, trial
 
 
@@ -124,12 +125,18 @@ def test_packages_that_are_missing_or_too_old_are_broken(examine, monkeypatch, n
     assert (f"python -m pip install '{needed}'" in check.hint) == (state == "broken")
 
 
-def test_a_missing_extra_is_a_note_with_the_exact_command(examine, monkeypatch):
-    torch = packages.Requirement("torch", "2.9", "train", "")
-    monkeypatch.setattr(packages, "requirements", lambda: [torch])
+@pytest.mark.parametrize(("package", "extra"), [("torch", "train"), ("openvino", "openvino")])
+def test_a_missing_extra_is_a_note_with_the_exact_command(examine, monkeypatch, package, extra):
+    needed = packages.Requirement(package, "2.9", extra, "")
+    monkeypatch.setattr(packages, "requirements", lambda: [needed])
     (check,) = examine("extras")
-    assert check.state == "note" and "torch>=2.9" in check.what
-    assert check.hint.endswith("python -m pip install 'genloom[train]'")
+    assert check.state == "note" and f"{package}>=2.9" in check.what
+    assert check.hint.endswith(f"python -m pip install 'genloom[{extra}]'")
+
+
+def test_a_broken_part_of_genloom_is_not_mended_by_another_look_at_it(catalog):
+    hint = mend(catalog.stage_owner("load"))
+    assert "doctor" not in hint and "pip install --force-reinstall genloom" in hint
 
 
 def test_every_extra_that_it_speaks_of_is_one_of_genloom():

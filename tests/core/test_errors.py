@@ -42,6 +42,7 @@ def test_an_error_says_where_what_expected_got_and_what_to_do(said, text):
         ("InvalidFile", 2),
         ("UnknownName", 2),
         ("ModelError", 2),
+        ("OptionError", 2),
         ("OutputError", 2),
         ("ImageError", 1),
         ("StageError", 1),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,17 @@ import pytest
 from PIL import Image
 
 import genloom
-from genloom import Batch, Cardinality, Catalog, Kind, Run, Stage, hookimpl, load_pipeline
+from genloom import (
+    Batch,
+    Cardinality,
+    Catalog,
+    Kind,
+    Run,
+    RunSettings,
+    Stage,
+    hookimpl,
+    load_pipeline,
+)
 from genloom.errors import GenloomError, InvalidFile, OutputError
 from genloom.types import Item
 
@@ -490,6 +500,14 @@ def test_events_tell_the_whole_story(pipeline, photos, tmp_path):
     assert events[-1]["report"].done == 8
 
 
+def test_what_was_done_before_is_told_of_in_few_events(pipeline, photos, tmp_path):
+    chain, events = pipeline("load", "invert", "save"), []
+    chain.run(photos, tmp_path / "out")
+    chain.run(photos, tmp_path / "out", observe=events.append)
+    skipped = [event["items"] for event in events if event["event"] == "skipped"]
+    assert skipped == [8] and events[-1]["event"] == "end"
+
+
 def test_alpha_follows_resizing_and_cropping(pipeline, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
@@ -777,3 +795,20 @@ def test_a_resume_on_another_provider_says_so(pipeline, photos, tmp_path, catalo
 
     notes = execute(plan).notes
     assert any("the run before in this folder used cuda" in note for note in notes)
+
+
+def test_a_resume_with_other_options_of_the_provider_says_so(pipeline, photos, tmp_path):
+    from genloom.engine.execute import execute
+
+    def notes(**options):
+        plan = pipeline("load", "save").plan(photos, tmp_path / "out")
+        plan.providers["m"] = "cpu"
+        plan = replace(plan, settings=RunSettings(provider_options=options))
+        return [note for note in execute(plan).notes if "computed" in note]
+
+    assert notes() == []
+    (note,) = notes(HINT="bf16")
+    assert "options HINT=bf16; the run before in this folder had no options" in note
+    assert notes(HINT="bf16") == []
+    (note,) = notes()
+    assert "the run before in this folder had the provider's options HINT=bf16" in note

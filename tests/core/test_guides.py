@@ -11,6 +11,7 @@ import genloom
 from genloom import load_pipeline
 from genloom.card import Part, Port, SizeRule
 from genloom.engine.calls import _followed
+from genloom.engine.networks import Form
 from genloom.errors import GenloomError, ImageError, ModelError
 from genloom.stage import Inputs
 from genloom.stages.load import Load
@@ -190,7 +191,8 @@ def guided(catalog):
             sizes.append(inputs["image"].shape)
             return {"result": inputs["image"] + inputs["albedo"]}
 
-    model._networks["network"] = Sum()
+    model.networks.folds = lambda part: False
+    model.networks._networks["network", Form.FLOATS] = Sum()
     return model, sizes
 
 

@@ -334,6 +334,20 @@ def test_of_several_frames_the_first_is_read_and_the_rest_noted(format):
     assert any("2 left out" in note for note in back.notes)
 
 
+@pytest.mark.skipif(".heic" not in imaging.READABLE, reason="needs pillow-heif")
+def test_heic_is_read_upright_with_its_profile_and_exif():
+    samples = picture(48, 64)
+    imaging.probe(NOWHERE, GOOD["png"])  # registers the codec
+    options = {"quality": -1, "chroma": 444, "exif": exif_block(6), "icc_profile": SRGB}
+    back = read(NOWHERE, saved(Image.fromarray(samples), "HEIF", **options))
+    assert back.pixels.shape == (64, 48, 3)
+    assert np.abs(back.pixels.astype(int) - np.rot90(samples, -1)).max() < 4
+    assert (back.info.format, back.info.icc) == ("HEIF", SRGB)
+    kept = Image.Exif()
+    kept.load(back.info.exif)
+    assert (kept[0x010F], kept[0x0112]) == ("Genloom", 1)
+
+
 # Palettes.
 
 
@@ -572,11 +586,6 @@ def test_damaged_exif_and_text_do_not_cost_the_picture():
     assert back.info.exif is None
 
 
-def test_xmp_is_noted():
-    data = saved(Image.new("RGB", (8, 8)), "JPEG", xmp=b"<x:xmpmeta/>")
-    assert read(NOWHERE, data).notes == ("XMP data was left out",)
-
-
 def test_exif_too_long_for_jpeg_is_noted():
     info = ImageInfo(exif=b"II*\0\x08\0\0\0\0\0\0\0\0\0" + b"x" * 70000)
     data, notes = encode(picture(), ending=".jpg", info=info)
@@ -601,6 +610,14 @@ def test_lost_depth_is_noted(ending, bits, written):
     data, notes = encode(picture(dtype=np.uint16), ending=ending, info=ImageInfo(bits=bits))
     assert f"{bits}-bit picture was written with {written} bits" in notes
     assert read(NOWHERE, data).info.bits == written
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".webp"])
+def test_channels_first_in_memory_are_written_with_alpha(ending):
+    pixels = np.ascontiguousarray(picture().transpose(2, 0, 1)).transpose(1, 2, 0)
+    opacity = picture(channels=1, seed=1)[..., 0]
+    data, _ = encode(pixels, ending=ending, alpha=opacity, info=ImageInfo(lossless=True))
+    np.testing.assert_array_equal(read(NOWHERE, data).pixels, pixels)
 
 
 def test_16_bit_pixels_asked_for_as_8_are_noted():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from genloom import models
 from genloom.card import Port, SizeRule
 from genloom.engine.model import CompiledModel, reflect, turn, with_channels
+from genloom.engine.networks import Form
 from genloom.engine.plan import RunSettings, compiled, runtime_named
 from genloom.errors import ModelError
 from genloom.types import Batch, Item, as_float
@@ -43,6 +44,12 @@ def blur(pixels):
     return sum(parts) / np.float32(9)
 
 
+def put(model, network):
+    """Put something in the place of the graph, that is given floats."""
+    model.networks.folds = lambda part: False
+    model.networks._networks["network", Form.FLOATS] = network
+
+
 LEVEL = {"noise_level": np.ones(1, np.float32)}
 
 
@@ -72,17 +79,17 @@ def test_tiled_equals_untiled_at_every_size(open_tiny, height, width, tile):
 
 def test_large_pictures_really_are_cut(open_tiny, monkeypatch):
     shapes = []
-    original = CompiledModel.run
+    original = CompiledModel._result
 
-    def spy(self, part, inputs):
-        shapes.append(inputs["image"].shape)
-        return original(self, part, inputs)
+    def spy(self, part, form, image, others):
+        shapes.append(image.shape)
+        return original(self, part, form, image, others)
 
-    monkeypatch.setattr(CompiledModel, "run", spy)
+    monkeypatch.setattr(CompiledModel, "_result", spy)
     batch = Batch.images(items(1), picture(1, 100, 100, 3))
     open_tiny(tile=40).image("network", batch, **LEVEL)
     assert len(shapes) > 4
-    assert set(shapes) == {(1, 3, 40, 40)}, "tiles have one shape"
+    assert set(shapes) == {(1, 40, 40, 3)}, "tiles have one shape"
 
 
 def test_grey_stays_grey_through_a_colour_network(open_tiny):
@@ -95,7 +102,7 @@ def test_grey_stays_grey_through_a_colour_network(open_tiny):
 
 def test_colour_through_a_grey_network_is_done_colour_by_colour(open_tiny, catalog):
     model = open_tiny()
-    grey = CompiledModel(model.bundle, model.backend, model._compile)
+    grey = CompiledModel(model.bundle, model.backend, model.networks._compile)
     card = model.card.model_copy(update={"channels": 1})
     object.__setattr__(grey.bundle, "card", card)
     seen = []
@@ -105,7 +112,7 @@ def test_colour_through_a_grey_network_is_done_colour_by_colour(open_tiny, catal
             seen.append({name: array.shape for name, array in inputs.items()})
             return {"result": inputs["image"]}
 
-    grey._networks["network"] = Echo()
+    put(grey, Echo())
     pixels = picture(2, 8, 6, 3)
     level = np.array([0.1, 0.2], np.float32)
     result = grey.image("network", Batch.images(items(2), pixels), noise_level=level)
@@ -172,7 +179,7 @@ def seen_by(model, function):
             shapes.append(inputs["image"].shape)
             return {"result": function(inputs["image"])}
 
-    model._networks["network"] = Spy()
+    put(model, Spy())
     return shapes
 
 
@@ -235,12 +242,39 @@ def test_padding_is_that_of_the_tools_networks_come_from():
     assert reflect(row, 2, 7)[0, :, :, 0].tolist() == [[1, 2, 3, 2, 1, 1, 1]] * 2
 
 
-def test_tiles_smaller_than_the_field_are_refused(open_tiny):
-    model = open_tiny(tile=16)
-    card = model.card.model_copy(update={"receptive_field": 101})
-    object.__setattr__(model.bundle, "card", card)
-    with pytest.raises(ModelError, match="too small for a margin of 50"):
-        model.image("network", Batch.images(items(1), picture(1, 99, 99, 3)), **LEVEL)
+@pytest.mark.parametrize(
+    ("rule", "field", "side"),
+    [
+        (SizeRule(multiple=2), 101, 102),
+        (SizeRule(multiple=2, stride=48), 3, 96),
+        (SizeRule(multiple=2, stride=10), 11, 20),
+    ],
+)
+def test_tiles_are_never_smaller_than_what_keeps_something_of_them(open_tiny, rule, field, side):
+    model = changed(open_tiny(tile=16), size=rule, receptive_field=field)
+    assert model.cutting == f"tiles of {side}, field {field} px"
+    pixels = picture(1, 200, 98, 3)
+    result = model.image("network", Batch.images(items(1), pixels), **LEVEL)
+    assert np.allclose(result.pixels, blur(pixels), atol=1e-5)
+    assert model.image("network", Batch.images(items(1), pixels[:, :1, :1]), **LEVEL).size == (1, 1)
+
+
+@pytest.mark.parametrize("ensemble", [0, -1, 3, 16, "2"])
+def test_an_ensemble_of_another_number_of_ways_is_refused(open_tiny, ensemble):
+    batch = Batch.images(items(1), picture(1, 8, 8, 3))
+    with pytest.raises(ModelError, match="'ensemble' is not right; expected 1 or 2 or 4 or 8"):
+        open_tiny().image("network", batch, ensemble=ensemble, **LEVEL)
+
+
+def test_a_graph_that_does_not_compile_is_told_with_its_model_and_part(open_tiny):
+    model = open_tiny()
+    model.networks._compile = lambda graph, precision: runtime_fails()
+    with pytest.raises(ModelError, match=r"^'network' of the model 'tiny-image': it does not load"):
+        model.network("network")
+
+
+def runtime_fails():
+    raise ModelError("it does not load")
 
 
 def test_the_prior_draws_each_item_from_its_own_numbers(open_tiny):
@@ -293,7 +327,7 @@ def test_an_ensemble_is_the_mean_over_pictures_turned_and_mirrored(open_tiny, en
             sizes.append(inputs["image"].shape[2:])
             return {"result": np.roll(inputs["image"], 1, axis=3)}
 
-    model._networks["network"] = Right()
+    put(model, Right())
     pixels = picture(2, 8, 6, channels)
     batch = Batch.images(items(2), pixels)
     result = model.image("network", batch, ensemble=ensemble, noise_level=np.zeros(2, np.float32))
@@ -307,7 +341,7 @@ def test_guides_turn_with_their_picture(open_tiny):
     whole = open_tiny()
     seen = []
 
-    def spy(part, pixels, ports):
+    def spy(part, pixels, ports, rounded=False):
         seen.append((pixels, ports["guide"]))
         return as_float(pixels).copy()
 

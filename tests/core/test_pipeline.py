@@ -120,7 +120,13 @@ def test_what_is_resolved_depends_on_values_and_not_on_how_they_are_written(read
     assert one.resolved()["stages"][2] == {
         "id": "save",
         "stage": "save",
-        "options": {"format": "same", "quality": 95, "palette": True, "to": "{folder}/{stem}"},
+        "options": {
+            "format": "same",
+            "quality": 95,
+            "palette": True,
+            "provenance": "file",
+            "to": "{folder}/{stem}",
+        },
     }
 
 

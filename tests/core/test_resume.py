@@ -6,6 +6,8 @@ from PIL import Image
 
 from genloom import load_pipeline
 from genloom.engine import resume
+from genloom.engine.packet import Unit
+from genloom.engine.records import Signature
 from genloom.types import Item
 
 
@@ -26,7 +28,8 @@ def test_a_file_that_changes_while_it_is_read_differs_from_its_signature(tmp_pat
 
     monkeypatch.setattr(resume.hashlib, "file_digest", growing)
     signature = signed(path)
-    assert not resume._unchanged(Item(key="0/a.png", name="a", source=path), signature)
+    item = Item(key="0/a.png", name="a", source=path)
+    assert not resume._unchanged(Unit("a.png", item, inputs=(Signature.of(item),)), signature)
 
 
 def test_a_file_that_cannot_be_read_has_no_hash_and_equals_nothing(tmp_path):

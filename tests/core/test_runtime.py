@@ -227,3 +227,11 @@ def test_without_onnxruntime_the_error_has_the_command_that_installs_it():
     )
     assert done.stderr == ""
     assert "python -m pip install 'genloom[cpu]' 3" in done.stdout
+
+
+def test_a_missing_library_is_told_with_the_extra_that_brings_the_provider():
+    for provider, extra in (("cuda", "cuda"), ("tensorrt", "cuda"), ("cpu", "cpu"), ("", "cpu")):
+        error = OnnxRuntime.missing("this", provider)
+        assert error.what == "this needs the package 'onnxruntime', which is not installed"
+        assert error.hint.endswith(f"'genloom[{extra}]'")
+    assert "library of the runtime 'fake'" in FakeRuntime.missing("this").what

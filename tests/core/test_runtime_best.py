@@ -2,21 +2,22 @@
 
 import pytest
 
-from genloom.errors import GenloomError, MissingRequirement
+from genloom.errors import GenloomError, MissingRequirement, ModelError
 from genloom.runtime import Runtime, Settings
 from genloom.runtime.best import Best
 
 
 class Fake(Runtime):
-    def __init__(self, *providers, broken=()):
-        self._providers, self._broken = providers, broken
+    def __init__(self, *providers, broken=(), why=MissingRequirement, knows=()):
+        self._providers, self._broken, self._why = providers, broken, why
+        self.extras = dict.fromkeys(knows, "")
 
     def providers(self):
         return self._providers
 
     def compile(self, graph, settings):
         if settings.provider in self._broken:
-            raise MissingRequirement(f"no {settings.provider}")
+            raise self._why(f"no {settings.provider}")
         return self, settings.provider
 
 
@@ -60,3 +61,36 @@ def test_a_provider_that_none_has_is_refused_with_the_nearest():
         best.compile(b"", Settings(provider="openvin"))
     with pytest.raises(GenloomError, match=r"need the name of one.*--provider openvino"):
         best.compile(b"", Settings(options={"a": "1"}))
+
+
+def test_auto_goes_on_where_a_runtime_does_not_take_the_graph():
+    picky = Fake("openvino", broken=["openvino"], why=ModelError)
+    able = Fake("cpu")
+    assert Best([picky, able]).compile(b"", Settings()) == (able, "cpu")
+    with pytest.raises(ModelError, match="no openvino"):
+        Best([picky, able]).compile(b"", Settings(provider="openvino"))
+    unable = Fake("cpu", broken=["cpu"], why=ModelError)
+    with pytest.raises(ModelError, match="no cpu"):
+        Best([picky, unable]).compile(b"", Settings())
+
+
+def test_a_provider_of_a_runtime_that_is_not_at_hand_says_what_it_lacks():
+    lacking = {"wild": MissingRequirement("it needs a package")}
+    for runtimes in ([Fake("cpu")], [Fake("cpu"), Fake("openvino")]):
+        with pytest.raises(MissingRequirement, match="it needs a package"):
+            Best(runtimes, lacking).compile(b"", Settings(provider="wild"))
+        with pytest.raises(MissingRequirement, match="'wild' is not at hand either"):
+            Best(runtimes, lacking).compile(b"", Settings(provider="wilde"))
+    at_hand = Fake("wild")
+    assert Best([at_hand, Fake("cpu")], lacking).compile(b"", Settings(provider="wild")) == (
+        at_hand,
+        "wild",
+    )
+
+
+def test_a_provider_that_a_runtime_knows_but_has_not_is_named_as_such():
+    best = Best([Fake("cpu", knows=["cpu", "rocm"]), Fake("openvino")])
+    with pytest.raises(MissingRequirement, match="'rocm' is not at hand either; `genloom doctor`"):
+        best.compile(b"", Settings(provider="rokm"))
+    with pytest.raises(MissingRequirement, match=r"'xyz' is not at hand; .*`genloom doctor` says"):
+        best.compile(b"", Settings(provider="xyz"))

@@ -38,7 +38,9 @@ def test_the_schema_has_every_stage_with_its_options_and_an_id(catalog):
     found = stage_schemas(catalog)
     assert set(found) == set(catalog.stages())
     options, bare = found["save"]
-    assert set(options["properties"]) == {"format", "quality", "palette", "to", "id"}
+    assert set(options["properties"]) == {
+        *("format", "quality", "palette", "provenance", "to", "id")
+    }
     assert options["properties"]["quality"]["maximum"] == 100
     assert options["additionalProperties"] is False
     assert bare

@@ -259,3 +259,26 @@ def test_opset_operators_and_outside_weights_are_read_from_the_bytes():
 def test_bytes_that_are_no_protobuf_are_a_model_error(data):
     with pytest.raises(ModelError, match="not an ONNX file"):
         proto.facts(data)
+
+
+def test_a_decoder_of_latents_of_any_size_is_held_to_no_size_that_it_was_not_given(
+    bundle_of, problems, onnx_bytes
+):
+    bundle = bundle_of("tiny-image")
+    picture = Port(axes=("batch", 3, "height", "width"))
+    maps = Port(axes=("batch", 3, "rows", "columns"))
+    halve = ("AveragePool", ["image"], ["latent"], {"kernel_shape": [2, 2], "strides": [2, 2]})
+    double = ("Resize", ["latent", "", "scales"], ["image"], {"mode": "nearest"})
+    scales = {"scales": np.float32([1, 1, 2, 2])}
+    parts = {}
+    for name, node, inputs, outputs, constants in (
+        ("encoder", halve, {"image": picture}, {"latent": maps}, {}),
+        ("decoder", double, {"latent": maps}, {"image": picture}, scales),
+    ):
+        data = onnx_bytes([node], inputs, outputs, constants)
+        (bundle.folder / f"{name}.onnx").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        said = {"file": f"{name}.onnx", "sha256": digest, "inputs": inputs, "outputs": outputs}
+        parts[name] = bundle.card.parts["network"].model_copy(update=said)
+    bundle.card.model_copy(update={"parts": parts}).write(bundle.folder)
+    assert problems(Bundle.open(bundle.folder)) == []

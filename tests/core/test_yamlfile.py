@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from genloom import yamlfile
+from genloom import limits, yamlfile
 from genloom.errors import InvalidFile
 
 
@@ -167,7 +167,7 @@ def test_deep_nesting_is_refused_before_it_costs_anything(opening):
 
 
 def test_nesting_as_deep_as_allowed_is_read():
-    depth = yamlfile.MAX_DEPTH
+    depth = limits.MAX_YAML_DEPTH
     data = yamlfile.parse("[" * depth + "]" * depth).data
     for _ in range(depth - 1):
         (data,) = data
@@ -200,8 +200,8 @@ def test_a_file_that_is_no_text_is_refused_by_name(tmp_path):
 
 
 def test_a_huge_file_is_refused_unread(tmp_path):
-    with pytest.raises(InvalidFile, match="too large; expected under 1 MB"):
-        read(tmp_path, b"#" * (yamlfile.MAX_BYTES + 1))
+    with pytest.raises(InvalidFile, match="too large; expected at most 1000000"):
+        read(tmp_path, b"#" * (limits.MAX_YAML_BYTES + 1))
 
 
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path):

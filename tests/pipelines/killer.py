@@ -16,7 +16,7 @@ from genloom.engine.journal import Journal
 
 PLACES = {
     "decoding": (imaging, "read"),
-    "computing": (model.CompiledModel, "run"),
+    "computing": (model.CompiledModel, "image"),
     "writing": (imaging, "write"),
     "syncing": (commit, "_sync"),
     "claiming": (Journal, "claim"),

@@ -1,14 +1,20 @@
 """The runtime `openvino` keeps the contract of runtimes and computes what ONNX Runtime does."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import genloom
+from genloom import doctor
 from genloom.card import Port
-from genloom.errors import GenloomError, MissingRequirement, ModelError
+from genloom.catalog import Catalog
+from genloom.engine.plan import runtime_named
+from genloom.errors import GenloomError, MissingRequirement, ModelError, PluginError
 from genloom.runtime import Settings, trial
+from genloom.runtime.best import Best
+from genloom.runtime.ort import OnnxRuntime
 from genloom_openvino.runtime import OpenVino
 
 FREE = Port(axes=("n", 3, "h", "w"))
@@ -104,3 +110,115 @@ def test_a_denoiser_that_ships_gives_the_same_picture_on_both_runtimes(runtime, 
         for provider in ("cpu", "openvino")
     ]
     assert np.abs(results[0] - results[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Dropout", "Cast", "Reshape", "Flatten"])
+def test_ports_keep_their_names_where_the_last_operators_are_folded_away(
+    runtime, onnx_bytes, operator
+):
+    said = {"Cast": {"to": 1}, "Flatten": {"axis": 1}}.get(operator, {})
+    more = {"shape": np.array([1, 3], np.int64)} if operator == "Reshape" else {}
+    port = Port(axes=(1, 3))
+    nodes = [
+        ("Add", ["image", "image"], ["inner"], {}),
+        (operator, ["inner", *more], ["result"], said),
+    ]
+    data = onnx_bytes(nodes, {"image": port}, {"result": port}, more)
+    network = runtime.compile(data, Settings(threads=1))
+    assert (list(network.inputs), list(network.outputs)) == (["image"], ["result"])
+    x = np.float32([[1, 2, 3]])
+    assert np.array_equal(network.run({"image": x})["result"], 2 * x)
+
+
+def test_ports_keep_their_names_and_places_where_the_first_operators_are_folded_away(
+    runtime, onnx_bytes
+):
+    nodes = [
+        ("Identity", ["left"], ["a"], {}),
+        ("Identity", ["right"], ["b"], {}),
+        ("Sub", ["a", "b"], ["c"], {}),
+        ("Identity", ["c"], ["result"], {}),
+        ("Identity", ["right"], ["same"], {}),
+    ]
+    ports = {"left": FREE, "right": FREE}, {"result": FREE, "same": FREE}
+    network = runtime.compile(onnx_bytes(nodes, *ports), Settings(threads=1))
+    assert (set(network.inputs), set(network.outputs)) == (set(ports[0]), set(ports[1]))
+    left, right = np.random.default_rng(0).random((2, 1, 3, 4, 5), np.float32)
+    results = network.run({"right": right, "left": left})
+    assert np.array_equal(results["result"], left - right)
+    assert np.array_equal(results["same"], right)
+
+
+@pytest.fixture
+def determinant(onnx_bytes):
+    """A graph with an operator that OpenVINO does not know."""
+    nodes = [("Det", ["x"], ["y"], {})]
+    return onnx_bytes(nodes, {"x": Port(axes=("n", 2, 2))}, {"y": Port(axes=("n",))})
+
+
+def test_an_operator_that_it_does_not_know_is_named(runtime, determinant):
+    with pytest.raises(ModelError, match=r"does not load in OpenVINO \(.*Det"):
+        runtime.compile(determinant, Settings())
+
+
+def test_auto_goes_on_to_onnx_runtime_for_an_operator_that_it_does_not_know(runtime, determinant):
+    network = Best([runtime, OnnxRuntime()]).compile(determinant, Settings())
+    assert network.provider == "cpu"
+    result = network.run({"x": np.float32([[[2, 0], [0, 3]]])})
+    assert result["y"] == pytest.approx([6])
+
+
+def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
+    core, given = runtime._opened(), []
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def compile_model(self, model, device, config):
+            given.append(config)
+            return core.compile_model(model, device, config)
+
+    monkeypatch.setattr(runtime, "_core", Spy())
+    runtime.compile(doubling, Settings())
+    assert given[0]["CPU_RUNTIME_CACHE_CAPACITY"] == "64"
+
+
+def test_a_wrong_value_of_an_option_is_no_missing_requirement(runtime, doubling):
+    options = {"PERFORMANCE_HINT": "QUICK"}
+    with pytest.raises(GenloomError, match="got PERFORMANCE_HINT=QUICK") as caught:
+        runtime.compile(doubling, Settings(provider="openvino", options=options))
+    assert caught.value.exit_code == 2
+
+
+def test_what_can_only_be_read_is_no_option(runtime, doubling):
+    options = {"FULL_DEVICE_NAME": "mine"}
+    with pytest.raises(GenloomError, match="has no option 'FULL_DEVICE_NAME'"):
+        runtime.compile(doubling, Settings(provider="openvino", options=options))
+
+
+def test_a_library_that_is_there_and_does_not_load_says_why_and_how_to_mend_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingRequirement, match=r"does not load.*--force-reinstall openvino"):
+        OpenVino().providers()
+    monkeypatch.undo()
+    monkeypatch.setattr(OpenVino, "providers", _raises)
+    (check,) = (c for c in doctor.examine(Catalog.load()) if "'openvino' of the" in c.what)
+    assert check.state == "broken" and check.hint == "Install it again"
+    with pytest.raises(PluginError, match=r"its runtime 'openvino' failed.*libfoo.*again$"):
+        runtime_named(Catalog.load(), "openvino")
+
+
+def _raises(self):
+    raise MissingRequirement(
+        "openvino is installed but does not load (libfoo.so)", hint="Install it again"
+    )
+
+
+@pytest.mark.parametrize("provider", ["openvino", "openvino-gpu"])
+def test_the_extra_is_named_where_the_library_is_missing(monkeypatch, provider, doubling):
+    monkeypatch.setattr(OpenVino, "providers", lambda self: ())
+    for name, chosen in (("auto", provider), ("openvino", "auto")):
+        with pytest.raises(MissingRequirement, match=r"'openvino'.*genloom\[openvino\]"):
+            runtime_named(Catalog.load(), name).compile(doubling, Settings(provider=chosen))

@@ -1,16 +1,18 @@
 """The stage `stylize`."""
 
 import dataclasses
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
 import genloom
-from genloom.card import Port
-from genloom.errors import GenloomError, InvalidFile, StageError
-from genloom.testing import FakeRun, check_stage, fake_model, image_batch
-from genloom_style.stages import Stylize
+from genloom import hookimpl
+from genloom.card import Port, SizeRule
+from genloom.errors import GenloomError, InvalidFile, ModelError, StageError
+from genloom.testing import FakeRun, FakeRuntime, check_stage, fake_bundle, fake_model, image_batch
+from genloom_style.stages import Stylize, recoloured
 
 
 def painted(image):
@@ -66,14 +68,30 @@ def test_strength_blends_pixels_and_zero_leaves_the_picture_alone(run):
     assert np.allclose(half, (batch.data + whole) / 2, atol=1e-6)
 
 
+WEIGHTS = np.array([0.299, 0.587, 0.114])[:, None, None]
+
+
+def chroma(data):
+    return data - (data * WEIGHTS).sum(1, keepdims=True)
+
+
 def test_keep_colour_takes_the_luminance_of_the_result_and_the_colour_of_the_picture(run):
-    weights = np.array([0.299, 0.587, 0.114])[:, None, None]
     batch = image_batch(1)
     result = Stylize(model="one", keep_colour=True)(batch, run).data
-    right = (painted(batch.data) * weights).sum(1)
-    assert np.allclose((result * weights).sum(1), right, atol=1e-5)
-    differences = [data - (data * weights).sum(1) for data in (result, batch.data)]
-    assert np.allclose(*differences, atol=1e-5)
+    right = (painted(batch.data) * WEIGHTS).sum(1)
+    assert np.allclose((result * WEIGHTS).sum(1), right, atol=1e-5)
+    assert np.allclose(chroma(result), chroma(batch.data), atol=1e-5)
+
+
+@pytest.mark.parametrize("light", [0.0, 0.05, 0.95, 1.0])
+def test_colours_that_are_too_strong_for_their_light_are_paled_and_never_clipped(light):
+    picture = np.random.default_rng(0).random((1, 3, 20, 20), np.float32)
+    result = recoloured(np.full((1, 1, 20, 20), light, np.float32), picture)
+    assert result.min() > -1e-6 and result.max() < 1 + 1e-6
+    assert np.allclose((result * WEIGHTS).sum(1), light, atol=1e-5)
+    own, kept = chroma(picture), chroma(result)
+    assert np.allclose(np.cross(own, kept, axis=1), 0, atol=1e-5), "the hue is the picture's"
+    assert ((own * kept).sum(1) > -1e-6).all()
 
 
 def test_grey_pictures_get_the_style_s_colours_unless_theirs_are_kept(run):
@@ -97,6 +115,37 @@ def test_a_picture_gets_the_mean_and_deviation_of_the_style_s_features(run, styl
     assert np.allclose(mean, pixels.mean((0, 1)), atol=1e-3)
     if min(size) > 2:
         assert np.allclose(deviation, pixels.std((0, 1)), atol=1e-3)
+
+
+def test_the_style_s_picture_is_encoded_once_however_many_batches_there_are(run, style):
+    stage = Stylize(model="any", style=style)
+    results = [stage(image_batch(1), run).data for _ in range(3)]
+    assert np.array_equal(results[0], results[2])
+    assert [part for part, _ in run.models["any"].calls].count("encoder") == 3 + 1
+    Stylize(model="any", style=style, style_size=20)(image_batch(1), run)
+    assert [part for part, _ in run.models["any"].calls].count("encoder") == 3 + 1 + 2
+
+
+def test_what_one_sees_through_in_the_style_s_picture_is_white(run, tmp_path):
+    seen = np.zeros((2, 8, 8, 4), np.uint8)
+    seen[0, ..., 2] = 200  # red, in the order of OpenCV, and seen through
+    seen[1] = 255
+    results = []
+    for name, pixels in zip(("through", "white"), seen, strict=True):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
+        stage = Stylize(model="any", style=tmp_path / f"{name}.png")
+        results.append(stage(image_batch(1), run).data)
+    assert np.allclose(*results, atol=1e-6)
+
+
+def test_many_large_pictures_are_computed_one_by_one(run, style, monkeypatch):
+    stage, batch = Stylize(model="any", style=style), image_batch(3)
+    together = stage(batch, run).data
+    run.models["any"].calls.clear()
+    monkeypatch.setattr("genloom_style.stages.WHOLE", 24 * 32)
+    assert np.allclose(stage(batch, run).data, together, atol=1e-6)
+    counts = [len(array) for _, inputs in run.models["any"].calls for array in inputs.values()]
+    assert counts == [1] * 6
 
 
 def test_the_style_s_picture_is_brought_to_the_size_asked_for(run, style):
@@ -129,6 +178,18 @@ def test_models_that_do_not_fit_are_refused_with_what_would(run, style, tmp_path
     told = fake_model(lambda image, noise_level: image, ports=("noise_level",)).card
     with pytest.raises(GenloomError, match="got noise_level"):
         Stylize(model="one").check_model("model", told)
+    with pytest.raises(GenloomError, match=r"grey pictures.*`channels: 3`, got 1"):
+        Stylize(model="any", style=style).check_model(
+            "model", any_.model_copy(update={"channels": 1})
+        )
+    fixed = any_.model_copy(update={"size": SizeRule(fixed=(32, 32))})
+    with pytest.raises(GenloomError, match="has no style"):
+        Stylize(model="any", style=style).check_model("model", fixed)
+    latent = {"latent": Port(axes=("batch", 3, 8, 8))}
+    encoder = any_.parts["encoder"].model_copy(update={"outputs": latent})
+    of_one_size = any_.model_copy(update={"parts": {**any_.parts, "encoder": encoder}})
+    with pytest.raises(GenloomError, match="has no style"):
+        Stylize(model="any", style=style).check_model("model", of_one_size)
     plain = fake_model().card
     parts = {name: plain.parts[name] for name in ("encoder", "decoder")}
     with pytest.raises(GenloomError, match=r"has no style.*`stylizer` or `adain`"):
@@ -144,3 +205,62 @@ def test_a_style_that_is_not_there_is_said_at_its_line(tmp_path):
     path.write_text(f"genloom: 1\nname: chain\nstages:\n{stages}")
     with pytest.raises(InvalidFile, match=r"6:\d+.*'stylize\.style' names a file that is not"):
         genloom.load_pipeline(path)
+
+
+@pytest.fixture
+def chain(tmp_path, catalog, monkeypatch):
+    """Makes a pipeline of `load`, `stylize` with options, and `save`, and one picture for it."""
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("photo.png", np.full((8, 8, 3), 100, np.uint8))
+    maps_bundle(tmp_path / "models", "maps")
+
+    @hookimpl
+    def genloom_runtimes():
+        return [FakeRuntime]
+
+    plugin = ModuleType("fake")
+    plugin.genloom_api, plugin.genloom_runtimes = 1, genloom_runtimes
+    catalog.register(plugin, "fake")
+
+    def make(**options):
+        lines = "".join(f"      {name}: {value}\n" for name, value in options.items())
+        stages = f"  - load\n  - stylize:\n{lines}  - save\n"
+        (tmp_path / "chain.yaml").write_text(f"genloom: 1\nstages:\n{stages}")
+        return genloom.load_pipeline("chain.yaml", catalog=catalog)
+
+    return make
+
+
+def maps_bundle(folder, name):
+    """A bundle of the fake runtime, whose parts are those of `maps_model`."""
+    bundle = fake_bundle(folder, name)
+    encoder = bundle.card.parts["encoder"]
+    latent = {"latent": Port(axes=("batch", 3, "rows", "columns"))}
+    parts = {"encoder": encoder.model_copy(update={"outputs": latent})}
+    parts["decoder"] = bundle.card.parts["decoder"]
+    bundle.card.model_copy(update={"parts": parts, "latent": None, "family": "adain"}).write(
+        bundle.folder
+    )
+    return bundle
+
+
+@pytest.mark.parametrize("kept", [60, 400])
+def test_a_style_that_is_no_picture_or_damaged_is_refused_at_its_line_with_its_path(
+    chain, style, kept
+):
+    chain(model="maps", style=style)
+    style.write_bytes(style.read_bytes()[:kept])
+    with pytest.raises(InvalidFile, match=r"^chain\.yaml:6:14: .*style\.png: "):
+        chain(model="maps", style=style)
+
+
+def test_a_style_for_a_network_that_takes_none_is_said_at_the_style(chain, style):
+    with pytest.raises(InvalidFile, match=r"^chain\.yaml:6:14: 'style-mosaic' knows one style"):
+        chain(model="style-mosaic", style=style)
+
+
+def test_a_damaged_decoder_is_found_before_anything_runs(chain, style, tmp_path):
+    loaded = chain(model="maps", style=style)
+    (tmp_path / "models" / "maps" / "decoder.onnx").write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="the graph of 'decoder' is not the one"):
+        loaded.plan("photo.png", "out", runtime="fake")

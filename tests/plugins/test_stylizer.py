@@ -71,6 +71,40 @@ def test_adain_keeps_the_contract_of_a_family(tmp_path, options):
     assert card.receptive_field == "global"
 
 
+@pytest.mark.parametrize(
+    ("crop", "options", "least"),
+    [
+        (64, {"grain": 64}, 128),
+        (124, {"grain": 64}, 128),
+        (8, {}, 20),
+        (16, {}, 20),
+        (12, {"adversarial": 0.0, "texture": 1.0}, 16),
+    ],
+)
+def test_crops_too_small_to_judge_paintings_by_are_refused_before_training(
+    style, crop, options, least
+):
+    said = f"'data.crop' of at least {least}, got {crop}×{crop}"
+    with pytest.raises(GenloomError, match=said):
+        StylizerTraining(StylizerConfig(style=style, **{**ONE, **options}), (3, crop, crop))
+    with pytest.raises(GenloomError, match=said):
+        AdainTraining(AdainConfig(**{**ANY, **options}), (3, crop, crop))
+
+
+@pytest.mark.parametrize(
+    ("crop", "options"),
+    [(20, {}), (32, {"grain": 16}), (16, {"adversarial": 0.0, "texture": 1.0, "content": 1.0})],
+)
+def test_the_smallest_crops_that_are_taken_can_be_learned_from(style, tmp_path, crop, options):
+    for training in (
+        StylizerTraining(StylizerConfig(style=style, **{**ONE, **options}), (3, crop, crop)),
+        AdainTraining(AdainConfig(**{**ANY, **options}), (3, crop, crop)),
+    ):
+        made = trainer(training, tmp_path / type(training).__name__, OPTIONS)
+        report = made.advance(Tensors(torch.rand(4, 3, crop, crop)))
+        assert all(torch.isfinite(value) for value in report.values())
+
+
 def test_grey_pictures_are_learned_from_too(style, tmp_path):
     for training in (
         StylizerTraining(StylizerConfig(style=style, **ONE), (1, 40, 40)),
@@ -121,7 +155,9 @@ def test_the_statistics_of_the_style_are_taken_on_whole_maps():
     torch.testing.assert_close(made.mean((2, 3)), style.mean((2, 3)), atol=1e-4, rtol=1e-4)
     spread = {"dim": (2, 3), "correction": 0}
     torch.testing.assert_close(made.std(**spread), style.std(**spread), atol=1e-4, rtol=1e-3)
-    arrays = adapted_arrays(content[:1].numpy(), style[:1].numpy())
+    maps = style[:1].numpy()
+    statistics = (maps.mean((2, 3), keepdims=True), maps.std((2, 3), keepdims=True))
+    arrays = adapted_arrays(content[:1].numpy(), *statistics)
     np.testing.assert_allclose(arrays, made[:1].numpy(), atol=1e-3)
 
 

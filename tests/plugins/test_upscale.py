@@ -68,6 +68,10 @@ def test_a_picture_that_would_become_too_large_is_refused_before_it_is_computed(
     with pytest.raises(StageError, match="too large"):
         Upscale(model="double", scale=8)(image_batch(1, size=(20, 20)), run)
     assert run.models["double"].calls == []
+    # What the network gives, 100×56, is small enough; what resampling makes of it is not.
+    with pytest.raises(StageError, match=r"at most 10000 pixels, got 136×76"):
+        Upscale(model="double", scale=2.72)(image_batch(1, size=(28, 50)), run)
+    assert run.models["double"].calls == []
 
 
 def test_strength_blends_and_zero_leaves_the_picture_alone(run):
@@ -97,3 +101,16 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(run):
     )
     with pytest.raises(GenloomError, match="got style"):
         Apply(model="half").check_model("model", lacking)
+
+
+@pytest.mark.parametrize(
+    ("scale", "model"),
+    [
+        *[(scale, "upscale-x2") for scale in (None, 1.5, 2, 8)],
+        *[(scale, "upscale-x4") for scale in (2.5, 3, 4)],
+    ],
+)
+def test_the_scale_chooses_the_model_unless_one_is_named(scale, model):
+    assert Upscale(scale=scale).model == model
+    assert Upscale(scale=scale, model="own").model == "own"
+    assert Upscale(scale=3).with_options(ensemble=2).model == "upscale-x4"

@@ -6,11 +6,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from genloom.errors import GenloomError
+from genloom.catalog import Catalog
+from genloom.errors import GenloomError, UnknownName
 from genloom.models import Bundle
 from genloom_denoise import DenoiserConfig
 from genloom_denoise.training import DenoiserTraining
 from genloom_train import checkpoint
+from genloom_train.beginning import bundle_to_begin_with
 from genloom_train.export import Bundle as Exported
 from genloom_train.export import export
 from genloom_train.loop import Trainer
@@ -53,3 +55,28 @@ def test_another_network_is_refused_with_what_does_not_fit(made, tmp_path):
     with pytest.raises(GenloomError, match="another shape") as caught:
         begun(tmp_path, DenoiserConfig(widths=(8, 12), blocks=1), bundle)
     assert "model:" in str(caught.value)
+
+
+def test_a_deeper_network_begins_where_the_bundle_stands(made, tmp_path):
+    module, bundle, _ = made
+    trainer = begun(tmp_path, DenoiserConfig(widths=(8, 8), blocks=(3, 1)), bundle)
+    pictures, levels = torch.rand(2, *SHAPE), torch.tensor([0.05, 0.2])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            trainer.module(pictures, levels), module(pictures, levels), atol=1e-6, rtol=0
+        )
+    added = trainer.module.encoders[0][2]
+    assert added.first.weight.any(), "it could never learn"
+
+
+def test_the_bundle_is_looked_for_where_this_training_puts_its_own(made, tmp_path):
+    _, bundle, _ = made
+    found = bundle_to_begin_with("d", Catalog.load(), bundle.folder.parent, tmp_path)
+    assert found.digest == bundle.digest
+
+
+def test_of_one_that_is_not_there_the_recipe_that_makes_it_is_named(tmp_path):
+    with pytest.raises(UnknownName, match="genloom train denoise-photo-base -o"):
+        bundle_to_begin_with("denoise-photo-base", Catalog.load(), tmp_path, tmp_path)
+    with pytest.raises(UnknownName, match="unknown model 'denoise-phoot'"):
+        bundle_to_begin_with("denoise-phoot", Catalog.load(), tmp_path, tmp_path)

@@ -1,6 +1,7 @@
 """`genloom train` from end to end, on tiny recipes."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 from genloom.card import Card
+from genloom.catalog import Catalog
 from genloom.errors import GenloomError, MissingRequirement, OutputError, UnknownName
 from genloom_train import cli
 from genloom_train.cli import train
+from genloom_train.recipe import read_recipe
 
 VAE = """\
 genloom: 1
@@ -382,6 +385,58 @@ def test_a_training_is_not_gone_on_with_on_other_data(tmp_path):
     with pytest.raises(OutputError, match="begun with other data"):
         call(recipe, *again, "--data", tmp_path / "light")
     assert call(recipe, *again, "--data", tmp_path / "dark").exit_code == 0
+
+
+STYLIZER = """\
+genloom: 1
+recipe: stylizer
+data: {dataset: dead-leaves, count: 3, size: 64, crop: 24}
+model: {style: style.png, width: 4, blocks: 1, period: 16, discriminator_width: 4, grain: 4}
+train: {steps: 2, batch: 2, seed: 3}
+export: {name: tiny}
+"""
+
+
+def test_a_training_is_not_gone_on_with_when_a_file_that_it_names_holds_something_else(tmp_path):
+    recipe, style = tmp_path / "tiny.yaml", tmp_path / "style.png"
+    recipe.write_text(STYLIZER)
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    cv2.imwrite(str(style), picture)
+    first = style.read_bytes()
+    assert call(recipe, "-o", tmp_path / "run").exit_code == 0
+    digest = hashlib.sha256(first).hexdigest()
+    assert Card.read(tmp_path / "run" / "tiny").origin.files == {"model.style": digest}
+    again = (recipe, "-o", tmp_path / "run", "--resume", "--set", "train.steps=3")
+    cv2.imwrite(str(style), 255 - picture)
+    with pytest.raises(OutputError, match=r"the file at 'model\.style' is not the one"):
+        call(*again)
+    style.write_bytes(first)
+    assert call(*again).exit_code == 0
+    settings = tmp_path / "run" / "tiny.training" / "recipe.json"
+    older = json.loads(settings.read_text())
+    del older["files"]
+    settings.write_text(json.dumps(older))
+    assert call(*again[:-1], "train.steps=4").exit_code == 0
+
+
+def test_a_folder_that_a_recipe_names_is_known_by_its_files(tmp_path):
+    recipe = tmp_path / "any.yaml"
+    model = "{styles: styles, width: 4}"
+    text = STYLIZER.replace("recipe: stylizer", "recipe: adain")
+    line = next(line for line in text.splitlines() if line.startswith("model:"))
+    recipe.write_text(text.replace(line, f"model: {model}"))
+    (tmp_path / "styles" / "deep").mkdir(parents=True)
+    (tmp_path / "styles" / "deep" / "a.png").write_bytes(b"one")
+
+    def digest():
+        return read_recipe(recipe, Catalog.load()).files["model.styles"]
+
+    first = digest()
+    assert digest() == first
+    (tmp_path / "styles" / "deep" / "a.png").write_bytes(b"two")
+    second = digest()
+    (tmp_path / "styles" / "b.png").write_bytes(b"one")
+    assert len({first, second, digest()}) == 3
 
 
 def test_crops_that_do_not_fit_the_network_are_refused_before_training(tmp_path):

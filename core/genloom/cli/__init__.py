@@ -17,7 +17,11 @@ from genloom.errors import GenloomError
 
 OWN = {
     "run": "run",
+    "status": "status",
+    "retry": "status",
     "plan": "run",
+    "inspect": "provenance",
+    "reproduce": "provenance",
     "validate": "files",
     "schema": "files",
     "models": "models",

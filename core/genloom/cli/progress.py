@@ -128,8 +128,13 @@ def _hidden(plan: dict[str, Any]) -> list[str]:
 
 def failure_text(failure: Any) -> str:
     """One line about one failure."""
-    source = failure.item.source or failure.item.name
-    return f"failed: {source}: {failure.stage}: {failure.reason.removeprefix(f'{source}: ')}"
+    return _failed(str(failure.item.source or failure.item.name), failure.stage, failure.reason)
+
+
+def _failed(source: str, stage: str, reason: str) -> str:
+    told, colon, rest = reason.partition(": ")
+    # The reason may name the file as it was called then: from another working folder, say.
+    return f"failed: {source}: {stage}: {rest if colon and source.endswith(told) else reason}"
 
 
 def end_text(report: Any) -> str:
@@ -157,6 +162,30 @@ def _notes(report: Any) -> list[str]:
     if len(report.notes) > MAX_NOTES:
         lines.append(f"note: {len(report.notes) - MAX_NOTES} more; --json shows all of them")
     return lines
+
+
+def status_text(status: Any) -> str:
+    """Where the runs into a folder stand, for people."""
+    lines = [_failed(one.source or one.key, one.stage, one.reason) for one in status.failures]
+    lines += [_run_text(run) for run in status.runs]
+    pending = "an unknown number" if status.pending is None else status.pending
+    parts = [f"{status.done} done, {status.failed} failed, {pending} pending"]
+    parts += [f"{status.unmade} group{'s' * (status.unmade != 1)} not made"] * bool(status.unmade)
+    lines.append(", ".join(parts))
+    lines += [f"note: pending is not known: {status.unknown}"] * bool(status.unknown)
+    return "\n".join(lines)
+
+
+def _run_text(run: Any) -> str:
+    """One line about the last run of a shard: how it ended, when, and how much it did."""
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.ended or run.started))
+    when = f"ended {moment}" if run.ended else f"began {moment}, {run.holder}"
+    line = f"last run{f' of shard {run.shard}' if str(run.shard) else ''}: {run.outcome}, {when}"
+    if run.counts:
+        counts = run.counts
+        line += f" after {counts['seconds']:.1f} s: {counts['done']} done, "
+        line += f"{counts['skipped']} done before, {counts['failed']} failed"
+    return line
 
 
 def plan_text(described: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ def _shared(command: F) -> F:
                 "--provider",
                 default="auto",
                 show_default=True,
-                help="Execution provider: auto, cpu, cuda, tensorrt …",
+                help="Execution provider: auto, cpu, cuda, openvino …",
             ),
             click.option(
                 "--provider-option",
@@ -69,6 +69,25 @@ def _shared(command: F) -> F:
                 default=1536,
                 show_default=True,
                 help="Side of the tiles that large pictures are cut into.",
+            ),
+            click.option(
+                "--precision",
+                default="auto",
+                show_default=True,
+                help="auto, fp32, bf16 or fp16; a lower one is compared with fp32 first.",
+            ),
+            click.option(
+                "--precision-floor",
+                type=float,
+                default=50.0,
+                show_default=True,
+                help="Least dB between a lower precision and fp32, else it is fp32.",
+            ),
+            click.option(
+                "--shard",
+                default="",
+                metavar="K/N",
+                help="Only the K-th of N parts; others may do theirs into OUT at the same time.",
             ),
         ]
     ):
@@ -104,11 +123,13 @@ def run(
     from genloom.cli.progress import show
 
     loaded, options, told = _load(pipeline, overrides, seed, settings)
-    with show(as_json=as_json, quiet=quiet) as observe:
-        report = loaded.run(
-            inputs, out, observe=observe, force=force, fail_fast=fail_fast, **options
-        )
-    tell_broken(loaded.catalog, told)
+    try:
+        with show(as_json=as_json, quiet=quiet) as observe:
+            report = loaded.run(
+                inputs, out, observe=observe, force=force, fail_fast=fail_fast, **options
+            )
+    finally:
+        tell_broken(loaded.catalog, told)
     raise SystemExit(report.exit_code)
 
 
@@ -125,8 +146,13 @@ def plan(
     **settings: Any,
 ) -> None:
     """Show what `genloom run` would do: stages, models, providers, sizes. Runs nothing."""
-    loaded, options, _ = _load(pipeline, overrides, seed, settings)
-    described = loaded.plan(inputs, out, **options).describe()
+    from genloom.cli.broken import tell_broken
+
+    loaded, options, told = _load(pipeline, overrides, seed, settings)
+    try:
+        described = loaded.plan(inputs, out, **options).describe()
+    finally:
+        tell_broken(loaded.catalog, told)
     if as_json:
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from genloom import imaging
-from genloom.engine.packet import Packet, Unit
+from genloom.engine.packet import FAULTS, Packet
 from genloom.engine.pages import Page
-from genloom.engine.stagerun import StageRun
+from genloom.engine.stagerun import Shared, StageRun
 from genloom.errors import GenloomError, StageError
 from genloom.pipeline import Step
 from genloom.stage import Box, Cardinality, Model
 from genloom.types import Array, Batch, Kind, join
-
-FAULTS = (Exception, SystemExit)
-"""What a stage may raise without harm to anything but the item it was called for."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +27,18 @@ class Caller:
         models: the models that options name.
         temporary: folder for files that are being written.
         plugins: who brought each stage that is not genloom's own, by the step's id.
+        last: id of the step whose results are written and not touched again, if there is one.
+        records: what the record of every output of a step begins with.
+        shared: what calls have in common.
     """
 
     seed: int
     models: Mapping[str, Model]
     temporary: Path
     plugins: Mapping[str, str]
+    last: str = ""
+    records: Callable[[Step], str] | None = None
+    shared: Shared = field(default_factory=Shared)
 
     def apply(self, segment: Sequence[Step], packets: list[Packet]) -> list[list[Packet]]:
         """Put packets of one shape through stages; each becomes a list of packets."""
@@ -53,7 +56,8 @@ class Caller:
 
     def _call(self, step: Step, packets: list[Packet]) -> list[list[Packet]]:
         """One call of one stage; when it fails on several, each is tried by itself."""
-        run = self._run(step, packets[0].unit)
+        run = self._run(step, packets)
+        run.ends = step.id == self.last and all(p.item.info.bits == 8 for p in packets)
         try:
             before = join([packet.batch for packet in packets if packet.batch is not None])
             after = step.stage(before, run)
@@ -74,7 +78,7 @@ class Caller:
         if failed and not getattr(step.stage, "allow_missing", False):
             reason = f"{failed} of {whole} pictures failed; `allow_missing` goes without"
             return [packet.failed(step.id, reason)]
-        run = self._run(step, page.unit)
+        run = self._run(step, [packet])
         try:
             after = step.stage.gather(batches, page.unit.item, run)
             _check_given(step, after)
@@ -99,9 +103,18 @@ class Caller:
         reason = f"{text} (in the plugin {plugin})" if plugin else text
         return packet.failed(step.id, reason, traceback.format_exc())
 
-    def _run(self, step: Step, unit: Unit) -> StageRun:
-        run = StageRun(step.id, self.seed, self.models, self.temporary)
-        run.keep = not (step.stage.writes and unit.known)
+    def _run(self, step: Step, packets: Sequence[Packet]) -> StageRun:
+        beginning = self.records(step) if self.records and step.stage.writes else ""
+        run = StageRun(
+            step.id,
+            self.seed,
+            self.models,
+            self.temporary,
+            packets=packets,
+            beginning=beginning,
+            shared=self.shared,
+        )
+        run.keep = not (step.stage.writes and packets[0].unit.known)
         return run
 
 
@@ -120,7 +133,7 @@ def _split(
     after = _compact(_follow(step, before, after))
     if len(after) == len(packets):
         results = [
-            [replace(p, batch=one, item=one.items[0])]
+            [replace(p, batch=one, item=one.items[0], drew=_drew(p, one, run))]
             for p, one in zip(packets, after, strict=True)
         ]
         if run.outputs:
@@ -137,11 +150,16 @@ def _split(
     results = []
     for index, packet in enumerate(packets):
         own = children[index * share : (index + 1) * share]
-        made = [Packet(packet.unit, one.items[0], one) for one in own]
+        made = [Packet(packet.unit, one.items[0], one, drew=_drew(packet, one, run)) for one in own]
         made[0] = replace(made[0], outputs=packet.outputs)
         results.append(made)
     results[0][0] = replace(results[0][0], outputs=(*packets[0].outputs, *run.outputs))
     return results
+
+
+def _drew(packet: Packet, after: Batch, run: StageRun) -> bool:
+    """Whether random numbers were drawn for a result, or for what it was made of."""
+    return packet.drew or bool(run.drawn & {packet.item.key, after.items[0].key})
 
 
 def _check_given(step: Step, after: Any) -> None:

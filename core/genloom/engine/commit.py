@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genloom.engine.journal import STATE_FOLDER, Journal
@@ -73,6 +73,8 @@ class Committer:
             try:
                 if problem:
                     raise OutputError(f"the result cannot be written to the disk ({problem})")
+                if output.beside:
+                    output = _beside(output, moves)
                 move = self._name(unit, output, taken)
             except (OutputError, OSError) as error:
                 _fail(unit, output, error)
@@ -122,11 +124,7 @@ class Committer:
         except OSError as error:
             raise OutputError(f"cannot be written ({error.strerror})", where=str(final)) from None
         if owner is None:
-            raise OutputError(
-                "a file that genloom did not write stands where the result would go",
-                where=str(final),
-                hint="Move it away or write to another folder",
-            )
+            raise self._taken(final)
         if not owner.is_at(final) and not self._force:
             raise OutputError(
                 "the result was changed since genloom wrote it",
@@ -135,22 +133,91 @@ class Committer:
             )
         return stat.st_size, stat.st_mtime_ns
 
+    def _taken(self, final: Path) -> OutputError:
+        if self._plan.shard.count > 1:
+            return OutputError(
+                "a file that this shard did not write stands where the result would go",
+                where=str(final),
+                hint="If it is another shard's result, let `to` of the stage that writes keep "
+                "folders apart (`{folder}/{stem}`); else move it away",
+            )
+        return OutputError(
+            "a file that genloom did not write stands where the result would go",
+            where=str(final),
+            hint="Move it away or write to another folder",
+        )
+
     def _move(self, moves: Sequence[_Move]) -> None:
         """Rename files; one that cannot be is a failure of its unit, and its name is given back."""
-        folders = set()
+        folders, placed = set(), True
         for move in moves:
             final = self._out / move.record.path
-            try:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(move.output.temporary, final)
-            except OSError as error:
+            if move.output.beside and not placed:  # it goes only where its picture went
                 self._journal.disown(move.record, move.before)
-                reason = OutputError(f"cannot be written ({error.strerror})", where=str(final))
-                _fail(move.unit, move.output, reason)
+                move.output.temporary.unlink(missing_ok=True)
                 continue
+            placed = False
+            try:
+                self._place(move, final)
+            except FileExistsError:
+                self._journal.disown(move.record, move.before)
+                _fail(move.unit, move.output, self._taken(final))
+                continue
+            except (OutputError, OSError) as error:
+                self._journal.disown(move.record, move.before)
+                said = getattr(error, "strerror", "")
+                reason = OutputError(f"cannot be written ({said})", where=str(final))
+                _fail(move.unit, move.output, reason if said else error)
+                continue
+            placed = True
             folders.add(final.parent)
             move.unit.files.append(final)
         list(self._pool.map(_sync, folders))
+
+    def _place(self, move: _Move, final: Path) -> None:
+        """Give a file its final name, which lies below OUT wherever links in it lead.
+
+        Another shard may give the same name at the same moment, and only the file system can say
+        who was first: a second name for the file is never put over another file.
+
+        Raises:
+            OutputError: when it would lie elsewhere.
+            OSError: when it cannot be.
+        """
+        self._make_folder(final.parent)
+        if self._plan.shard.count > 1 and move.record.old_size == -1:
+            try:
+                os.link(move.output.temporary, final)
+            except FileExistsError:
+                raise
+            except OSError:  # this file system has no second names
+                if os.path.lexists(final):
+                    raise FileExistsError from None
+            else:
+                move.output.temporary.unlink()
+                return
+        os.replace(move.output.temporary, final)
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [folder, *folder.parents]
+        missing = missing[: missing.index(self._out)]
+        there = next((one for one in missing if os.path.lexists(one)), self._out)
+        if not there.resolve().is_relative_to(self._out.resolve()):
+            raise OutputError(
+                "a link in the output folder leads out of it",
+                got=str(there.resolve()),
+                where=str(folder),
+                hint="Remove the link, or write to another folder",
+            )
+        for one in reversed(missing):  # not with parents=True, which recurses
+            one.mkdir(exist_ok=True)
+
+
+def _beside(output: Output, moves: Sequence[_Move]) -> Output:
+    """An output that goes with the last one, under the name that one is given."""
+    if not moves or output.temporary.name != f"{moves[-1].output.temporary.name}{output.ending}":
+        raise OutputError("the file that this one goes with was not written")
+    return replace(output, name=moves[-1].record.path, asked=moves[-1].record.path)
 
 
 def _fail(unit: Unit, output: Output, error: Exception) -> None:
@@ -161,6 +228,8 @@ def _fail(unit: Unit, output: Output, error: Exception) -> None:
 def _candidates(output: Output) -> list[str]:
     """Names a result may get, best first."""
     natural = f"{output.name}{output.ending}"
+    if output.beside:
+        return [natural]
     source = output.item.source
     full = natural
     if source is not None and source.suffix.lower() != output.ending.lower():

@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from genloom.engine.asked import Asked
 from genloom.engine.calls import Caller
 from genloom.engine.commit import Committer
 from genloom.engine.interrupt import Interrupts
 from genloom.engine.journal import Journal
 from genloom.engine.packet import Unit
 from genloom.engine.plan import Plan
+from genloom.engine.provenance import Beginnings
 from genloom.engine.report import Report
 from genloom.engine.resume import Resumption
+from genloom.engine.stagerun import Shared
+from genloom.engine.standing import Survey
 from genloom.engine.stream import Stream
 
 GROUP_FILES = 32
 GROUP_SECONDS = 0.5
+SKIPPED = 256
+"""Items that were done before and are told of in one event."""
 
 Observer = Callable[[dict[str, Any]], None]
+
+
+def _told(options: Mapping[str, str]) -> str:
+    told = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f"the provider's options {told}" if told else "no options of the provider"
 
 
 class _StopError(Exception):
     """--fail-fast met its first failure."""
 
 
-def execute(plan: Plan, observe: Observer | None = None) -> Report:
+def execute(plan: Plan, observe: Observer | None = None, *, failed_only: bool = False) -> Report:
     """Run a plan.
 
     Args:
         plan: what to run.
-        observe: told of every event: `start`, `item`, `skipped`, `end`.
+        observe: told of every event: `start`, `item`, `skipped` (of several items), `end`.
+        failed_only: run only what failed at its last try, and what is needed for its groups.
 
     Raises:
         OutputError: when the output folder is in use or cannot be written.
     """
-    with Journal(plan.out) as journal, Interrupts() as interrupts:
-        return _Execution(plan, journal, observe or (lambda event: None), interrupts).run()
+    with Journal(plan.out, plan.shard) as journal, Interrupts() as interrupts:
+        execution = _Execution(plan, journal, observe or (lambda event: None), interrupts)
+        execution.failed_only = failed_only
+        return execution.run()
 
 
 class _Execution:
@@ -50,6 +65,10 @@ class _Execution:
         self.files = ThreadPoolExecutor(max(2, plan.workers), "files")
         self.compute = ThreadPoolExecutor(plan.workers, "compute")
         self.committer = Committer(plan, journal, self.files)
+        self.resumption = Resumption(plan, journal)
+        self.failed_only = False
+        self.only: Set[str] | None = None
+        self.skipped = 0
         self.flushed = time.monotonic()
         self.revived: set[str] = set()
         self.again = False
@@ -70,43 +89,78 @@ class _Execution:
                 self._close()
             finally:
                 self.report.seconds = time.monotonic() - started
-                self.journal.end_run(self.report.outcome)
+                self.journal.end_run(self.report.outcome, self.report.counts())
         self.plan.catalog.notify("genloom_after_run", report=self.report)
         self.observe({"event": "end", "report": self.report})
         return self.report
 
     def _begin(self) -> None:
         self.journal.clear_temporary()
-        self._note_other_providers()
+        self._go_on_as_before()
         described = self.plan.describe()
-        self.journal.begin_run(described)
+        if self.failed_only:
+            self.only, self.report.total = Survey(self.plan, self.resumption).failed()
+        self.journal.begin_run(described, dataclasses.asdict(Asked.of(self.plan)))
+        self.precisions = self._precisions()
         self.plan.catalog.notify("genloom_before_run", plan=self.plan)
-        self.observe({"event": "start", "total": self.plan.total, "plan": described})
+        self.observe({"event": "start", "total": self.report.total, "plan": described})
 
-    def _note_other_providers(self) -> None:
-        """Say so when a resumed run computes on something else than the run before it."""
-        before = self.journal.last_resolved().get("models", {})
-        for name, provider in self.plan.providers.items():
-            other = before.get(name, {}).get("provider", provider)
-            if other != provider:
-                note = f"computed on {provider}; the run before in this folder used {other}"
-                self.report.notes.setdefault(note, []).append(name)
+    def _go_on_as_before(self) -> None:
+        """Compute in the precision that runs before this one, or other shards, settled on.
+
+        And say so when they computed on something else.
+        """
+        settings = self.plan.settings
+        options, auto = dict(settings.provider_options), settings.precision == "auto"
+        for run, before in self.journal.resolved_before().items():
+            others = before.get("provider_options", options)
+            if others != options and self.plan.providers:
+                note = f"computed with {_told(options)}; {run} had {_told(others)}"
+                self.report.notes[note] = list(self.plan.providers)
+            for name, provider in self.plan.providers.items():
+                then = before.get("models", {}).get(name, {})
+                other = then.get("provider", provider)
+                if other != provider:
+                    note = f"computed on {provider}; {run} used {other}"
+                    self.report.notes.setdefault(note, []).append(name)
+                    continue
+                model = self.plan.models.get(name) if auto and not settings.force else None
+                if before.get("precision_floor") != settings.precision_floor:
+                    continue
+                if model is not None and then.get("digest") == model.digest:
+                    model.networks.keep(then.get("precision", {}))
+
+    def _precisions(self) -> dict[str, dict[str, str]]:
+        return {name: model.precisions for name, model in self.plan.models.items()}
+
+    def _note_precisions(self) -> None:
+        """Write down what was settled on, so that the next run goes on with it."""
+        if (now := self._precisions()) != self.precisions:
+            self.precisions = now
+            self.journal.resolve(self.plan.describe())
 
     def _stream(self) -> None:
         owners = {step.id: self.plan.catalog.stage_owner(step.name) for step in self.plan.steps}
         plugins = {name: str(owner) for name, owner in owners.items() if not owner.builtin}
+        last = self.plan.pipeline.last
         stream = Stream(
             plan=self.plan,
             caller=Caller(
-                self.plan.pipeline.seed, self.plan.models, self.journal.temporary, plugins
+                self.plan.pipeline.seed,
+                self.plan.models,
+                self.journal.temporary,
+                plugins,
+                last.id if last else "",
+                Beginnings(self.plan).of,
+                Shared(self.plan.files),
             ),
-            resumption=Resumption(self.plan, self.journal),
+            resumption=self.resumption,
             files=self.files,
             compute=self.compute,
             settle=self._settle,
             skip=self._skip,
         )
-        stream.run()
+        stream.run(self.only, failed=self.failed_only)
         self._flush()
         if self.revived:  # groups that were made without a picture which is done now
             self.again = True
@@ -116,19 +170,31 @@ class _Execution:
     def _close(self) -> None:
         """Let running calls end, drop waiting ones, and keep what is finished."""
         self.compute.shutdown(wait=True, cancel_futures=True)
+        self._tell_skipped()
         try:
             if len(self.committer):
                 self._flush()
         finally:
             self.files.shutdown(wait=True, cancel_futures=True)
             self.journal.clear_temporary()
+        self.report.precisions = self._precisions()
+        for name, model in self.plan.models.items():
+            for note in model.networks.notes():
+                self.report.notes.setdefault(note, []).append(name)
 
     # What becomes of units: they are committed in groups, counted and told.
 
     def _skip(self, unit: Unit) -> None:
         if not self.again:
             self.report.skipped += 1
-            self.observe({"event": "skipped", "items": 1})
+            self.skipped += 1
+            if self.skipped >= SKIPPED:
+                self._tell_skipped()
+
+    def _tell_skipped(self) -> None:
+        if self.skipped:
+            self.observe({"event": "skipped", "items": self.skipped})
+            self.skipped = 0
 
     def _settle(self, unit: Unit) -> None:
         self.committer.add(unit)
@@ -143,7 +209,9 @@ class _Execution:
 
     def _flush(self) -> None:
         self.flushed = time.monotonic()
+        self._tell_skipped()
         with self.interrupts.held():
+            self._note_precisions()
             units = self.committer.flush()
         for unit in units:
             if unit.level or not self.again:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,14 +12,20 @@ from genloom import imaging
 from genloom.backend import Backend
 from genloom.card import Card
 from genloom.engine import tiling
+from genloom.engine.networks import FLOOR, Compile, Form, Networks
 from genloom.engine.stitch import Stitch
-from genloom.errors import ModelError
+from genloom.errors import ModelError, shown
+from genloom.limits import MAX_TILES
 from genloom.models import Bundle
-from genloom.runtime import Network
+from genloom.runtime import EXACT, Network
+from genloom.runtime.pixels import IMAGE, MEAN, RESULT
 from genloom.types import Array, Batch, Floats, Item, as_float
 
 TILE = 1536
 """Side of a tile in pixels, unless asked otherwise: large enough that the overlap costs little."""
+
+ENSEMBLES = (1, 2, 4, 8)
+"""Of how many ways to turn and mirror a picture the mean can be taken."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in grey (ITU-R BT.601, as Pillow and OpenCV use)."""
@@ -31,21 +37,24 @@ class CompiledModel:
     Args:
         bundle: the model on disk.
         backend: what its family means.
-        compile: makes a network of the bytes of a graph.
+        compile: makes a network of the bytes of a graph, in a precision.
         tile: side in pixels of the tiles that large pictures are cut into.
+        precision: as in `genloom.RunSettings`.
+        floor: its `precision_floor`.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         backend: Backend,
-        compile: Callable[[bytes], Network],
+        compile: Compile,
         *,
         tile: int = TILE,
+        precision: str = EXACT,
+        floor: float = FLOOR,
     ) -> None:
         self.bundle, self.backend, self.tile = bundle, backend, tile
-        self._compile = compile
-        self._networks: dict[str, Network] = {}
+        self.networks = Networks(bundle, compile, precision, floor)
         self._tensors: Mapping[str, Array] | None = None
         self._lock = threading.Lock()
 
@@ -71,17 +80,44 @@ class CompiledModel:
     def cutting(self) -> str:
         """How large pictures are put through it, in words."""
         card, fixed = self.card, self.card.size.fixed
-        tiles = f"tiles of {fixed[1]}×{fixed[0]}" if fixed else f"tiles of {self.tile}"
+        tiles = f"tiles of {fixed[1]}×{fixed[0]}" if fixed else f"tiles of {self._side}"
         if card.receptive_field != "global":
             return f"{tiles}, field {card.receptive_field} px"
         return f"{tiles}, blended over {card.size.overlap} px" if card.size.overlap else "whole"
 
+    @property
+    def _overlap(self) -> int:
+        """Pixels over which tiles of a network are blended that sees a picture whole."""
+        return self.card.size.overlap if self.card.receptive_field == "global" else 0
+
+    @property
+    def _side(self) -> int:
+        """Side of the tiles: as asked, in steps of the size rule, or as much as keeps something."""
+        step, margin = self.card.size.step, _margin(self.card) or 0
+        least = -(-(2 * margin + step) // step) * step
+        return max(self.tile // step * step, least)
+
     def network(self, part: str) -> Network:
         """The compiled graph of a part; compiled once."""
-        with self._lock:
-            if part not in self._networks:
-                self._networks[part] = self._compile(self.bundle.graph(part))
-            return self._networks[part]
+        return self.networks.get(part)
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """What each compiled part computes in, or may after its first call."""
+        return self.networks.precisions
+
+    def prepare(self, parts: Sequence[str], *, rounded: bool) -> str:
+        """Compile parts now as 8-bit pictures will want them: what fails shall fail early.
+
+        Returns:
+            the provider that took them, or all of them where `auto` came to different ones.
+        """
+        form = Form.ROUNDED if rounded and not self._overlap else Form.BYTES
+        networks = [
+            self.networks.get(part, form if self.networks.folds(part) else Form.FLOATS)
+            for part in parts
+        ]
+        return ", ".join(dict.fromkeys(network.provider for network in networks))
 
     def run(self, part: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run one graph on arrays exactly as its ports want them."""
@@ -141,8 +177,22 @@ class CompiledModel:
         pixels = [imaging.resize(one, new[0], new[1], "lanczos") for one in batch.pixels]
         return batch.with_pixels(np.stack(pixels))
 
-    def image(self, part: str, batch: Batch, *, ensemble: int = 1, **ports: Array) -> Batch:
+    def image(
+        self,
+        part: str,
+        batch: Batch,
+        *,
+        ensemble: int = 1,
+        rounded: bool = False,
+        **ports: Array,
+    ) -> Batch:
         """Run an image→image graph (ports `image`, `result`); see `genloom.Model`."""
+        if ensemble not in ENSEMBLES:
+            raise ModelError(
+                "'ensemble' is not right",
+                expected=" or ".join(map(str, ENSEMBLES)),
+                got=shown(ensemble),
+            )
         count, channels = len(batch), batch.pixels.shape[3]
         pixels, split = batch.pixels, channels == 3 and self.card.channels == 1
         if split:  # a grey network sees each colour by itself
@@ -150,7 +200,8 @@ class CompiledModel:
             ports = {name: np.repeat(value, 3, axis=0) for name, value in ports.items()}
         else:
             pixels = with_channels(pixels, self.card.channels)
-        result = self._averaged(part, pixels, ports, ensemble)
+        blended = ensemble > 1 or channels < self.card.channels or self._overlap > 0
+        result = self._averaged(part, pixels, ports, ensemble, rounded and not blended)
         if split:
             result = result.reshape(count, 3, *result.shape[1:3]).transpose(0, 2, 3, 1)
         elif channels == 1 and result.shape[3] == 3:
@@ -158,29 +209,44 @@ class CompiledModel:
         return batch.with_pixels(result)
 
     def _averaged(
-        self, part: str, pixels: Array, ports: Mapping[str, Array], ensemble: int
-    ) -> Floats:
+        self,
+        part: str,
+        pixels: Array,
+        ports: Mapping[str, Array],
+        ensemble: int,
+        rounded: bool,
+    ) -> Array:
         """The mean of the results on pictures turned and mirrored in so many ways."""
-        result = self._whole_or_tiled(part, pixels, ports)
+        result = self._whole_or_tiled(part, pixels, ports, rounded)
         for way in range(1, ensemble):
             turned = {n: turn(v, way) if v.ndim == 4 else v for n, v in ports.items()}
             result += turn(self._whole_or_tiled(part, turn(pixels, way), turned), way, back=True)
         return result if ensemble == 1 else result / np.float32(ensemble)
 
-    def _whole_or_tiled(self, part: str, pixels: Array, ports: Mapping[str, Array]) -> Floats:
-        card = self.card
+    def _whole_or_tiled(
+        self, part: str, pixels: Array, ports: Mapping[str, Array], rounded: bool = False
+    ) -> Array:
+        """Results N×H×W×C: uint8 where they may be `rounded` and all are numbers, else floats."""
+        card, form = self.card, self._form(part, pixels, rounded)
         height, width = pixels.shape[1:3]
         padded = card.size.padded(height, width)
         guides = self._guides(part, pixels, ports, padded)
-        pixels = reflect(pixels, *padded)
         stitch = Stitch((height, width), padded, card)
-        given = {"image": pixels, **guides}
-        rest = {name: value for name, value in ports.items() if name not in given}
+        rest = {name: value for name, value in ports.items() if name not in guides}
+        whole = reflect(pixels, *padded)
         for tile in self._tiles(*padded):
-            cut = {name: _piece(whole, tile) for name, whole in given.items()}
-            result = self._result(part, {**cut, **rest})
-            stitch.add(result.transpose(0, 2, 3, 1), tile)
+            cut = {name: _piece(guide, tile) for name, guide in guides.items()}
+            image = _cut(whole, tile) if form != Form.FLOATS else _piece(whole, tile)
+            result = self._result(part, form, image, {**cut, **rest})
+            if result is None:
+                return self._whole_or_tiled(part, pixels, ports)
+            stitch.add(result, tile)
         return stitch.result
+
+    def _form(self, part: str, pixels: Array, rounded: bool) -> Form:
+        if pixels.dtype != np.uint8 or not self.networks.folds(part):
+            return Form.FLOATS
+        return Form.ROUNDED if rounded else Form.BYTES
 
     def _guides(
         self, part: str, pixels: Array, ports: Mapping[str, Array], padded: tuple[int, int]
@@ -208,20 +274,33 @@ class CompiledModel:
                 found[name] = reflect(with_channels(value, int(channels)), *padded)
         return found
 
-    def _result(self, part: str, inputs: Mapping[str, Array]) -> Floats:
-        """`result` of an image→image graph; a graph made for one picture gets one at a time."""
-        if self.card.parts[part].inputs["image"].axes[0] != 1:
-            return self.run(part, inputs)["result"]
-        results = [
-            self.run(part, {name: value[n : n + 1] for name, value in inputs.items()})["result"]
-            for n in range(len(inputs["image"]))
-        ]
-        return np.concatenate(results)
+    def _result(
+        self, part: str, form: Form, image: Array, others: Mapping[str, Array]
+    ) -> Array | None:
+        """`result` of an image→image graph, N×H×W×C; None where bytes would hide what is no number.
+
+        A graph made for one picture gets one at a time.
+        """
+        if self.card.parts[part].inputs["image"].axes[0] == 1 < len(image):
+            ones = [
+                self._result(
+                    part, form, image[n : n + 1], {k: v[n : n + 1] for k, v in others.items()}
+                )
+                for n in range(len(image))
+            ]
+            good = [one for one in ones if one is not None]
+            return np.concatenate(good) if len(good) == len(ones) else None
+        if form == Form.FLOATS:
+            return self.run(part, {"image": image, **others})["result"].transpose(0, 2, 3, 1)
+        given = self.networks.get(part, form).run({IMAGE: image, **others})
+        if form == Form.BYTES:
+            return given["result"].transpose(0, 2, 3, 1)
+        return given[RESULT] if np.isfinite(given[MEAN]) else None
 
     def _tiles(self, height: int, width: int) -> list[tiling.Tile]:
         """How a picture that meets the size rule is cut; one tile where it is not."""
         rule, margin = self.card.size, _margin(self.card)
-        tile = rule.fixed or (self.tile // rule.step * rule.step,) * 2
+        tile = rule.fixed or (self._side, self._side)
         # A picture a little larger than a tile costs less whole than in two overlapping tiles.
         large = height * width > 1.5 * tile[0] * tile[1] or rule.fixed is not None
         if margin is None and rule.fixed not in (None, (height, width)):
@@ -233,6 +312,13 @@ class CompiledModel:
             )
         if margin is None or not large:
             tile = (height, width)
+        kept = [max(1, side - 2 * (margin or 0)) for side in tile]
+        if height * width > MAX_TILES * kept[0] * kept[1]:
+            raise ModelError(
+                f"'{self.card.name}' takes pieces too small for a picture of this size",
+                expected=f"at most {MAX_TILES} of them",
+                got=f"pieces of {tile[1]}×{tile[0]} for {width}×{height}",
+            )
         try:
             return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
         except ValueError as error:
@@ -246,13 +332,17 @@ def turn(pixels: Array, way: int, *, back: bool = False) -> Array:
     return turned.swapaxes(1, 2) if way & 4 and back else turned
 
 
-def _piece(pixels: Array, tile: tiling.Tile) -> Floats:
-    """A tile of pictures N×H×W×C, as N×C×h×w."""
+def _cut(pixels: Array, tile: tiling.Tile) -> Array:
+    """A tile of pictures N×H×W×C."""
     rows, columns = tile.rows, tile.columns
-    piece = pixels[
+    return pixels[
         :, rows.start : rows.start + rows.length, columns.start : columns.start + columns.length
     ]
-    return np.ascontiguousarray(as_float(piece).transpose(0, 3, 1, 2))
+
+
+def _piece(pixels: Array, tile: tiling.Tile) -> Floats:
+    """A tile of pictures N×H×W×C, as floats N×C×h×w."""
+    return np.ascontiguousarray(as_float(_cut(pixels, tile)).transpose(0, 3, 1, 2))
 
 
 def _margin(card: Card) -> int | None:

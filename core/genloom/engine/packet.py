@@ -10,6 +10,9 @@ from pathlib import Path
 from genloom.engine.records import Signature
 from genloom.types import Batch, Item
 
+FAULTS = (Exception, SystemExit)
+"""What a stage may raise without harm to anything but the item it was called for."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -37,6 +40,7 @@ class Output:
 
     Attributes:
         asked: the name before it was made one that every file system takes.
+        beside: whether it goes with the output before it: that one's name, and `ending`.
     """
 
     item: Item
@@ -44,6 +48,7 @@ class Output:
     name: str
     ending: str
     asked: str
+    beside: bool = False
 
 
 @dataclass(eq=False)
@@ -108,6 +113,7 @@ class Packet:
         unit: what it belongs to; packets of one unit follow each other.
         outputs: finished files that came with it.
         group: the group that the next stage that gathers puts it in.
+        drew: whether random numbers were drawn for it, or for what it was made of.
     """
 
     unit: Unit
@@ -116,11 +122,16 @@ class Packet:
     failure: Failure | None = None
     outputs: tuple[Output, ...] = ()
     group: str = ""
+    drew: bool = False
 
     @property
     def nbytes(self) -> int:
         """Bytes of the values."""
         return 0 if self.batch is None else self.batch.nbytes
+
+    def is_origin_of(self, item: Item) -> bool:
+        """Whether an item is this packet's own, or a child of it."""
+        return item.key == self.item.key or item.key.startswith(f"{self.item.key}#")
 
     def failed(self, stage: str, reason: str, trace: str = "") -> Packet:
         """The same item, failed at a stage."""

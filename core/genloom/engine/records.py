@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +34,21 @@ class Signature:
         return self.key, self.sha256, self.failed
 
     @classmethod
-    def of(cls, item: Item) -> Signature:
+    def of(cls, item: Item, resolved: Callable[[str], str] = os.path.realpath) -> Signature:
         """The signature of an item's file as it is now, its hash aside; of one gone, size -1.
+
+        `resolved` follows the way to a folder.
 
         With files beside it, the size is the sum of all, and the time is no time but a number that
         changes with the size and time of any.
         """
         if item.source is None:
             return cls(item.key)
-        source = located(item.source)
+        # Where it lies, whatever way led there; a link to a file is a file of its own.
+        folder, name = os.path.split(item.source)
+        source = os.path.join(resolved(folder), name)
         try:
-            stats = [path.stat() for path in (item.source, *item.beside.values())]
+            stats = [os.stat(path) for path in (item.source, *item.beside.values())]
         except OSError:
             return cls(item.key, -1, source=source)
         size, mtime = sum(s.st_size for s in stats), stats[0].st_mtime_ns
@@ -51,11 +57,6 @@ class Signature:
             said = json.dumps([facts, [(name, str(item.beside[name])) for name in item.beside]])
             mtime = int.from_bytes(hashlib.sha256(said.encode()).digest()[:7], "little")
         return cls(item.key, size, mtime, source=source)
-
-
-def located(path: Path) -> str:
-    """Where a file lies, whatever way led there; a link to a file is a file of its own."""
-    return str(path.parent.resolve() / path.name)
 
 
 @dataclass(frozen=True)

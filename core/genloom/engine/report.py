@@ -19,6 +19,7 @@ class Report:
         outcome: `done`, `failed` (some items), `stopped` (by --fail-fast), `interrupted`, or
             `broken` when an error ended the run.
         providers: which provider each model really ran on.
+        precisions: what each part of each model was computed in.
     """
 
     total: int = 0
@@ -30,6 +31,7 @@ class Report:
     outcome: str = "broken"
     seconds: float = 0.0
     providers: dict[str, str] = field(default_factory=dict)
+    precisions: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -47,8 +49,8 @@ class Report:
         """0 all done, 1 some failed, 130 interrupted."""
         return {"done": 0, "interrupted": 130}.get(self.outcome, 1)
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+    def counts(self) -> dict[str, Any]:
+        """How many items came to what, and in how many seconds."""
         return {
             "total": self.total,
             "done": self.done,
@@ -56,9 +58,16 @@ class Report:
             "failed": self.failed,
             "unmade": self.unmade,
             "files": self.files,
-            "outcome": self.outcome,
             "seconds": self.seconds,
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            **self.counts(),
+            "outcome": self.outcome,
             "providers": self.providers,
+            "precisions": self.precisions,
             "failures": [plain_failure(failure) for failure in self.failures],
             "notes": self.notes,
         }

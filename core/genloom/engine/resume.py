@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from genloom.engine.journal import Journal
 from genloom.engine.packet import Unit
 from genloom.engine.plan import Plan
-from genloom.engine.records import Signature, UnitRecord, located
+from genloom.engine.records import Signature, UnitRecord
+from genloom.limits import MAX_PICTURE_BYTES
 from genloom.types import Item
 
 
@@ -28,21 +31,45 @@ class Resumption:
         before = itertools.takewhile(lambda step: step is not gathers, plan.steps)
         self.writes = any(step.stage.writes for step in before)
         self._suffix = f" for {gathers.id}" if gathers and not self.writes else ""
+        # The way to a folder is followed once, not for each file in it.
+        self._resolved = functools.lru_cache(1024)(os.path.realpath)
         self._roots = sorted({_folder(Path(text)) for text in plan.inputs.paths})
 
-    def unit(self, item: Item) -> Unit:
-        """The unit of an item that a chain begins with."""
-        return Unit(self._key(item), item, inputs=(Signature.of(item),))
+    def look(self, items: Sequence[Item]) -> list[tuple[Unit, str]]:
+        """The units of items that a chain begins with, and what runs before came to.
 
-    def _key(self, item: Item) -> str:
-        """What the journal knows an item by: not the place alone where another picture has it."""
+        That is `done` where the same plan and input came to it and the results stand; `failed`
+        where the last try of this plan failed, whether or not the input changed since; or nothing.
+        """
         # Where nothing is written before a stage gathers, a picture is only a member of its pages.
-        place = f"{item.place or item.key}{self._suffix}"
-        record = self._journal.unit(place)
+        places = [f"{item.place or item.key}{self._suffix}" for item in items]
+        known = self._journal.units_of(places)
+        units, records = [], []
+        for item, place in zip(items, places, strict=True):
+            signature, record = Signature.of(item, self._resolved), known.get(place)
+            key = self._key(item, place, record, signature.source)
+            units.append(Unit(key, item, inputs=(signature,)))
+            record = record if key == place else self._journal.unit(key)
+            records.append(record if record and record.plan == self._plan.digests[0] else None)
+        done = [unit.key for unit, r in zip(units, records, strict=True) if r and r.state == "done"]
+        files = self._journal.paths_of(done)
+        return [
+            (unit, self._state(unit, record, files) if record else "")
+            for unit, record in zip(units, records, strict=True)
+        ]
+
+    def _state(self, unit: Unit, record: UnitRecord, files: Mapping[str, Sequence[str]]) -> str:
+        if record.state != "done":
+            return record.state
+        stands = all(os.path.exists(f"{self._plan.out}/{path}") for path in files.get(unit.key, ()))
+        return "done" if stands and _unchanged(unit, record.inputs[0]) else ""
+
+    @staticmethod
+    def _key(item: Item, place: str, record: UnitRecord | None, source: str) -> str:
+        """What the journal knows an item by: not the place alone where another picture has it."""
         if record is None or item.source is None:
             return place
         recorded = record.inputs[0]
-        source = located(item.source)
         if source == recorded.source or _has_bytes(item, recorded.sha256):
             return place
         # A path may hold what is no text.
@@ -61,22 +88,28 @@ class Resumption:
     def _is_input(self, source: str) -> bool:
         return any(Path(source).is_relative_to(root) for root in self._roots)
 
-    def state(self, unit: Unit) -> str:
-        """`done` or `failed` when the run before came to that with the same plan and input."""
-        record = self._recorded(unit.key, 0)
-        if record is None or not _unchanged(unit.item, record.inputs[0]):
-            return ""
-        if record.state == "done" and not self._stands(unit.key):
-            return ""
-        return record.state
-
     def member(self, item: Item) -> Signature | None:
         """What identifies an item as a member of a page, if it is unchanged since the last run."""
-        record = self._recorded(self.unit(item).key, 0)
-        if record is None or not _unchanged(item, record.inputs[0]):
+        ((unit, _),) = self.look([item])
+        record = self._recorded(unit.key, 0)
+        if record is None or not _unchanged(unit, record.inputs[0]):
             return None
-        unit = Unit("", item, inputs=record.inputs)
+        unit.inputs = record.inputs
         return unit.signature(failed=record.state != "done")
+
+    def failed_members(self) -> set[str]:
+        """Keys of the items that belong to pages whose last try failed."""
+        found: set[str] = set()
+        failed = [r for _, r in self._journal.units("failed") if r.plan in self._plan.digests[1:]]
+        while failed:
+            record = failed.pop()
+            for member in record.inputs:
+                page = self._journal.unit(member.key)
+                if page is not None and page.plan in self._plan.digests[1:]:
+                    failed.append(page)
+                else:
+                    found.add(member.key)
+        return found
 
     def page(self, key: str, level: int) -> UnitRecord | None:
         """The record of a page whose results stand."""
@@ -110,9 +143,9 @@ def sign(item: Item) -> Signature:
     return signature if item.source is None else replace(signature, sha256=_bytes_of(item))
 
 
-def _unchanged(item: Item, recorded: Signature) -> bool:
+def _unchanged(unit: Unit, recorded: Signature) -> bool:
     """Same size and time, or at least the same bytes."""
-    now = Signature.of(item)
+    (now,), item = unit.inputs, unit.item
     if (now.key, now.size) != (recorded.key, recorded.size):
         return False
     if item.source is None or (now.mtime, now.source) == (recorded.mtime, recorded.source):
@@ -136,7 +169,9 @@ def _bytes_of(item: Item) -> str:
 def _sha256(path: Path) -> str:
     """The hash of a file; empty when it cannot be read, which decoding says better."""
     try:
-        if not path.is_file():  # a pipe or a device would keep a reader waiting
+        # A pipe, a device or a file of the kernel would keep a reader waiting; what is too large
+        # is not decoded either.
+        if not path.is_file() or not 0 < path.stat().st_size <= MAX_PICTURE_BYTES:
             return ""
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

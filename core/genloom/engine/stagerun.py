@@ -4,19 +4,56 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 
-from genloom.engine.packet import Output
+from genloom.engine.packet import Output, Packet
+from genloom.engine.provenance import completed
 from genloom.errors import OutputError, StageError, UnknownName
+from genloom.record import SIDECAR
 from genloom.stage import Model
 from genloom.types import Item, random_state
 
+T = TypeVar("T")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 _counter = itertools.count()
+
+
+class Once:
+    """What is made once for each key, whatever thread asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locks: dict[Hashable, threading.Lock] = {}
+        self._made: dict[Hashable, Any] = {}
+
+    def __call__(self, key: Hashable, make: Callable[[], T]) -> T:
+        """See `genloom.Run.once`; what fails is made again by the next who asks."""
+        with self._lock:
+            own = self._locks.setdefault(key, threading.Lock())
+        with own:
+            if key not in self._made:
+                self._made[key] = make()
+            made: T = self._made[key]
+            return made
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the calls of all stages of a run share.
+
+    Attributes:
+        files: the files that options name, as they were when the plan hashed them.
+    """
+
+    files: Mapping[Path, bytes] = field(default_factory=dict)
+    once: Once = field(default_factory=Once)
 
 
 class StageRun:
@@ -25,12 +62,27 @@ class StageRun:
     Attributes:
         outputs: the files the call finished writing.
         keep: whether they are wanted; the stage is called without, too, for what it hands on.
+        ends: see `genloom.Run`.
+        drawn: keys of the items that random numbers were drawn for.
     """
 
-    def __init__(self, stage: str, seed: int, models: Mapping[str, Model], temporary: Path) -> None:
+    def __init__(
+        self,
+        stage: str,
+        seed: int,
+        models: Mapping[str, Model],
+        temporary: Path,
+        *,
+        packets: Sequence[Packet] = (),
+        beginning: str = "",
+        shared: Shared | None = None,
+    ) -> None:
         self.stage, self._seed, self._models, self._temporary = stage, seed, models, temporary
+        self._packets, self._beginning = packets, beginning
+        self._shared = shared or Shared()
         self.outputs: list[Output] = []
-        self.keep = True
+        self.keep, self.ends = True, False
+        self.drawn: set[str] = set()
 
     @property
     def seed(self) -> int:
@@ -39,6 +91,7 @@ class StageRun:
 
     def random(self, item: Item) -> np.random.RandomState:
         """The item's own random numbers at this stage."""
+        self.drawn.add(item.key)
         return random_state(self._seed, self.stage, item.key)
 
     def model(self, name: str) -> Model:
@@ -47,24 +100,56 @@ class StageRun:
             raise UnknownName.of("model", name, self._models)
         return self._models[name]
 
+    def record(self, item: Item) -> str:
+        """How the item was made.
+
+        Raises:
+            StageError: when the stage does not say that it writes.
+        """
+        if not self._beginning:
+            raise StageError(
+                "only a stage that writes is told how its pictures were made",
+                expected="`writes = True` on the stage",
+                where=self.stage,
+            )
+        packet = next((p for p in self._packets if p.is_origin_of(item)), self._packets[0])
+        drew = packet.drew or bool(self.drawn & {packet.item.key, item.key})
+        return completed(self._beginning, packet.unit, item, drew=drew)
+
+    def file(self, path: Path) -> bytes:
+        """The bytes of a file that an option names."""
+        files = self._shared.files
+        if path not in files:
+            raise UnknownName.of("file of an option", str(path), map(str, files), where=self.stage)
+        return files[path]
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once in a run for each key."""
+        return self._shared.once(key, make)
+
     @contextmanager
     def output(self, item: Item, ending: str, pattern: str = "{folder}/{stem}") -> Iterator[Path]:
         """A temporary file that becomes a result when the block ends well."""
         asked = _asked_name(item, pattern)
         name = result_name(item, pattern)
         temporary = self._temporary / f"{os.getpid()}-{next(_counter)}{ending}"
+        sidecar = temporary.with_name(f"{temporary.name}{SIDECAR}")
+        wanted = False
         try:
             yield temporary
             if not temporary.exists():
                 raise StageError("it asked for an output file but wrote none", where=self.stage)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if self.keep:
-            light = item.bare()
-            self.outputs.append(Output(light, temporary, name, ending, asked))
-        else:
-            temporary.unlink()
+            wanted = self.keep
+        finally:
+            if not wanted:
+                temporary.unlink(missing_ok=True)
+                sidecar.unlink(missing_ok=True)
+        if wanted:
+            output = Output(item.bare(), temporary, name, ending, asked)
+            self.outputs.append(output)
+            if sidecar.exists():
+                beside = replace(output, temporary=sidecar, ending=SIDECAR, beside=True)
+                self.outputs.append(beside)
 
 
 def result_name(item: Item, pattern: str) -> str:

@@ -9,15 +9,15 @@ made again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from genloom.engine.calls import FAULTS
-from genloom.engine.packet import page_signature
+from genloom.engine.packet import Unit, page_signature
 from genloom.engine.pages import page_item
 from genloom.engine.plan import Plan
 from genloom.engine.records import Signature, UnitRecord
 from genloom.engine.resume import Resumption
+from genloom.engine.shards import group_of, scope_of
 from genloom.pipeline import Step
 from genloom.stage import Cardinality
 from genloom.types import Item
@@ -31,7 +31,11 @@ class Standing:
     pages: int = 0
 
 
+Units = Iterator[tuple[Unit, str]]
+
 NOTHING = Standing()
+BATCH = 256
+"""Items whose records are asked for in one question."""
 
 
 class _StaleError(Exception):
@@ -57,18 +61,54 @@ class Survey:
         )
 
     def scope(self, item: Item) -> str:
-        """The group of the last stage that gathers, which holds the groups of all others."""
-        for step in self._gathers:
-            item = page_item(step, _group(step, item), 0)
-        return item.group
+        """What must be computed together with an item; see `scope_of`."""
+        return scope_of(self._gathers, item)
 
     def groups(self) -> Mapping[str, Standing]:
-        """What stands of each group."""
+        """What stands of each group; nothing is looked for where no stage gathers."""
+        if not self._gathers:
+            return {}
         found: dict[str, Standing] = {}
         for scope, items in itertools.groupby(self._plan.sources(), self.scope):
             # The parts of a group that is met twice are told apart by nothing: make it again.
             found[scope] = NOTHING if scope in found else self._look(scope, items)
         return found
+
+    def scopes(self) -> Iterator[tuple[str, Standing, Units]]:
+        """Each scope with what stands of it, and its units with what they came to before.
+
+        Units are `lone` where their groups stand. Without a stage that gathers, the whole run is
+        one scope. A run that is forced finds nothing.
+        """
+        force = self._plan.settings.force
+        found = {} if force else self.groups()
+        scope = self.scope if self._gathers else lambda item: ""
+        for name, items in itertools.groupby(self._plan.sources(), scope):
+            standing = found.get(name, NOTHING)
+            yield name, standing, self._units(name, standing, items)
+
+    def _units(self, scope: str, standing: Standing, items: Iterator[Item]) -> Units:
+        index = 0
+        while batch := list(itertools.islice(items, BATCH)):
+            for unit, state in self._resumption.look(batch):
+                unit.scope, unit.lone = scope, index < standing.items
+                index += 1
+                yield unit, "" if self._plan.settings.force else state
+
+    def failed(self) -> tuple[Set[str], int]:
+        """The scopes with something whose last try failed, and how many items to try again.
+
+        Where a stage gathers these are all items of the scopes, else the failed ones themselves.
+        """
+        members = self._resumption.failed_members()
+        scopes: set[str] = set()
+        total = 0
+        for name, _, units in self.scopes():
+            states = [state == "failed" or unit.item.key in members for unit, state in units]
+            if any(states):
+                scopes.add(name)
+                total += len(states) if self._gathers else sum(states)
+        return scopes, total
 
     def _look(self, scope: str, items: Iterator[Item]) -> Standing:
         if self._by_pages:
@@ -112,7 +152,7 @@ class Survey:
 
     def _paged(self, step: Step, level: int, members: Iterator[_Member]) -> Iterator[_Member]:
         """Members of the next level, as long as all of this one stand."""
-        for group, run in itertools.groupby(members, lambda member: _group(step, member.item)):
+        for group, run in itertools.groupby(members, lambda member: group_of(step, member.item)):
             previous = None
             for number in itertools.count():
                 item = page_item(step, group, number)
@@ -131,13 +171,6 @@ class Survey:
                     break
             if next(run, None) is not None:
                 raise _StaleError
-
-
-def _group(step: Step, item: Item) -> str:
-    try:
-        return step.stage.group_of(item)
-    except FAULTS:
-        return ""  # the item will fail on it when it gets there
 
 
 def _same(found: list[Signature | None], recorded: tuple[Signature, ...]) -> bool:

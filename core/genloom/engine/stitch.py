@@ -6,7 +6,7 @@ import numpy as np
 
 from genloom.card import Card
 from genloom.engine import tiling
-from genloom.types import Floats
+from genloom.types import Array
 
 
 class Stitch:
@@ -24,20 +24,24 @@ class Stitch:
     def __init__(self, size: tuple[int, int], padded: tuple[int, int], card: Card) -> None:
         self._size, self._padded, self._scale = size, padded, card.scale
         self._overlap = card.size.overlap if card.receptive_field == "global" else 0
-        self._sum: Floats | None = None
+        self._sum: Array | None = None
         self._weight = np.zeros((size[0] * card.scale, size[1] * card.scale, 1), np.float32)
 
     @property
-    def result(self) -> Floats:
+    def result(self) -> Array:
         """The whole picture, N×H×W×C."""
         assert self._sum is not None
         return self._sum / self._weight if self._overlap else self._sum
 
-    def add(self, done: Floats, tile: tiling.Tile) -> None:
-        """Put one tile's result, N×H×W×C, where it belongs."""
+    def add(self, done: Array, tile: tiling.Tile) -> None:
+        """Put one tile's result, N×H×W×C, where it belongs; uint8 only where none are blended."""
+        if (tile.rows.length, tile.columns.length) == self._padded:
+            height, width = self._weight.shape[:2]
+            self._sum, self._overlap = np.ascontiguousarray(done[:, :height, :width]), 0
+            return
         if self._sum is None:
             count, channels = len(done), done.shape[3]
-            self._sum = np.zeros((count, *self._weight.shape[:2], channels), np.float32)
+            self._sum = np.zeros((count, *self._weight.shape[:2], channels), done.dtype)
         (y, top), (x, left) = self._kept(tile.rows, 0), self._kept(tile.columns, 1)
         piece = done[:, y, x]
         if not self._overlap:

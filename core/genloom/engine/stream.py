@@ -9,7 +9,6 @@ page before the next one, or at the end. Only then is it committed.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Executor
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from genloom.engine import flow, pages
-from genloom.engine.calls import FAULTS, Caller
-from genloom.engine.packet import Packet, Unit
+from genloom.engine.calls import Caller
+from genloom.engine.packet import FAULTS, Packet, Unit
 from genloom.engine.pages import Page
 from genloom.engine.plan import BATCH, BATCH_PIXELS, Plan
 from genloom.engine.resume import Resumption, sign
-from genloom.engine.standing import NOTHING, Survey
+from genloom.engine.standing import Survey
 from genloom.pipeline import Step
 from genloom.stage import Cardinality
 from genloom.types import Batch, Kind, as_dtype
@@ -49,11 +48,14 @@ class Stream:
     settle: Callable[[Unit], None]
     skip: Callable[[Unit], None]
 
-    def run(self, only: Set[str] = frozenset()) -> None:
-        """Pull everything through the chain, or only what belongs to some scopes."""
+    def run(self, only: Set[str] | None = None, *, failed: bool = False) -> None:
+        """Pull everything through the chain, or only what belongs to some scopes.
+
+        `failed` leaves out what did not fail at its last try, unless its group needs it.
+        """
         steps = list(self.plan.steps)
         numbers: Counter[str] = Counter()
-        stream = self._sources(numbers, only)
+        stream = self._sources(numbers, only, failed)
         level = 0
         while steps:
             first = steps[0]
@@ -73,27 +75,23 @@ class Stream:
         for _ in self._settled(stream):
             pass
 
-    def _sources(self, numbers: Counter[str], only: Set[str]) -> Iterator[Packet]:
+    def _sources(
+        self, numbers: Counter[str], only: Set[str] | None, failed: bool
+    ) -> Iterator[Packet]:
         gathers = len(self.plan.digests) > 1
-        survey = Survey(self.plan, self.resumption) if gathers else None
-        force = self.plan.settings.force
-        found = survey.groups() if survey and not force else {}
-        scope = survey.scope if survey else lambda item: ""
-        for name, items in itertools.groupby(self.plan.sources(), scope):
-            if only and name not in only:
+        for name, standing, units in Survey(self.plan, self.resumption).scopes():
+            if only is not None and name not in only:
                 continue
-            standing = found.get(name, NOTHING)
             numbers.setdefault(name, standing.pages)
-            for index, item in enumerate(items):
-                unit = self.resumption.unit(item)
-                state = "" if force else self.resumption.state(unit)
-                unit.scope, unit.lone = name, gathers and index < standing.items
+            for unit, state in units:
+                if failed and not gathers and state != "failed":
+                    continue
                 if state == "done" and (unit.lone or not gathers):
                     self.skip(unit)
                     continue
                 unit.known = self.resumption.writes and state == "done"
                 unit.failed_before = state == "failed"
-                yield Packet(unit, item, Batch.nothing([item]))
+                yield Packet(unit, unit.item, Batch.nothing([unit.item]))
 
     def _one_by_one(self, step: Step, stream: Iterator[Packet]) -> Iterator[Packet]:
         """Decoding and writing: each item by itself, in the threads for files."""

@@ -114,8 +114,6 @@ def _file_problems(graph: bytes, part: Part) -> Iterator[str]:
     facts = proto.facts(graph)
     if facts.opset != part.opset:
         yield f"its opset is {facts.opset}, the card says {part.opset}"
-    if facts.external:
-        yield "its weights lie in another file; a graph must hold them itself"
     if random := sorted(facts.operators & proto.RANDOM):
         yield f"it draws random numbers ({', '.join(random)}), so no seed would repeat a picture"
 
@@ -201,10 +199,13 @@ def _example(
 def _output_problems(
     outputs: Mapping[str, Array], part: Part, lengths: Mapping[str, int], card: Card
 ) -> Iterator[str]:
-    scaled = {side: lengths[side] * card.scale for side in ("height", "width")}
+    given = {axis for port in part.inputs.values() for axis in port.axes}
+    # Sides that no input has are those of something else, as of a latent of another size.
+    held = {axis: length for axis, length in lengths.items() if axis in {"batch", *given}}
     for name, port in part.outputs.items():
         result = outputs[name]
-        known = {**lengths, **scaled} if name == "result" else lengths
+        scale = card.scale if name == "result" else 1
+        known = {axis: length * (1 if axis == "batch" else scale) for axis, length in held.items()}
         expected = [axis if isinstance(axis, int) else known.get(axis) for axis in port.axes]
         agree = len(expected) == result.ndim and all(
             length in (None, real) for length, real in zip(expected, result.shape, strict=True)

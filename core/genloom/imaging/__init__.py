@@ -1,7 +1,9 @@
 """Image files in and out: pixels as they were stored, and everything that must survive with them.
 
     read, probe      decode one file, or only its header
+    read_record      how a picture was made, as `write` was told
     encode, write    encode one picture to bytes, or to a file
+    record_options   what Pillow is told to write a record into an animation
     resize           antialiased resampling of any of the three pixel types
     most_detailed, around, enlarged, outlined    parts of a picture that are worth a closer look
 
@@ -12,10 +14,11 @@ or a conversion cannot keep is said in the notes that `read`, `encode` and `writ
 from __future__ import annotations
 
 from genloom.imaging.detail import Place, around, enlarged, most_detailed, outlined
-from genloom.imaging.formats import MAX_PIXELS, READABLE, WRITABLE
-from genloom.imaging.reading import Picture, probe, read
+from genloom.imaging.formats import READABLE, WRITABLE
+from genloom.imaging.reading import Picture, probe, read, read_record
 from genloom.imaging.resizing import resize
-from genloom.imaging.writing import encode, write
+from genloom.imaging.writing import encode, record_options, write
+from genloom.limits import MAX_PIXELS
 
 __all__ = [
     "MAX_PIXELS",
@@ -30,6 +33,8 @@ __all__ = [
     "outlined",
     "probe",
     "read",
+    "read_record",
+    "record_options",
     "resize",
     "write",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY
 from genloom.imaging.metadata import EXIF_PREFIX, icc_fits
 from genloom.imaging.resizing import resize
+from genloom.imaging.xmp import with_record
 from genloom.types import Array, ImageInfo, as_dtype
 
 EXIF_LIMIT = 65533 - len(EXIF_PREFIX)  # what fits into one JPEG segment
@@ -16,7 +17,10 @@ EXIF_LIMIT = 65533 - len(EXIF_PREFIX)  # what fits into one JPEG segment
 
 @dataclass
 class Sheet:
-    """One picture on its way into one format; notes gather as it is made to fit."""
+    """One picture on its way into one format; notes gather as it is made to fit.
+
+    `record` says how it was made; it becomes part of `info.xmp`, except in a PNG.
+    """
 
     pixels: Array
     alpha: Array | None
@@ -24,6 +28,7 @@ class Sheet:
     format: str
     quality: int
     wants_palette: bool
+    record: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -31,7 +36,8 @@ class Sheet:
         """Colour and alpha together, H×W×(1 to 4)."""
         if self.alpha is None:
             return np.ascontiguousarray(self.pixels)
-        return np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
+        both = np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
+        return np.ascontiguousarray(both)  # N×C×H×W of a stage leaves its mark on the order
 
     @property
     def palette(self) -> bool:
@@ -87,7 +93,7 @@ def _fit_palette(sheet: Sheet) -> None:
 
 
 def _fit_metadata(sheet: Sheet) -> None:
-    names = {"icc": "ICC profile", "exif": "EXIF data", "dpi": "resolution"}
+    names = {"icc": "ICC profile", "exif": "EXIF data", "xmp": "XMP data", "dpi": "resolution"}
     for name, words in names.items():
         if getattr(sheet.info, name) and name not in KEEPS[sheet.format]:
             leave_out(sheet, name, f"{sheet.format} cannot hold the {words}, which was left out")
@@ -98,6 +104,22 @@ def _fit_metadata(sheet: Sheet) -> None:
         leave_out(sheet, "icc", "the ICC profile does not fit the channels and was left out")
     if sheet.info.exif and sheet.format == "JPEG" and len(sheet.info.exif) > EXIF_LIMIT:
         leave_out(sheet, "exif", "the EXIF data is too long for JPEG and was left out")
+    if sheet.info.xmp and not sheet.info.exif and b"GPS" in sheet.info.xmp:
+        leave_out(sheet, "xmp", "the XMP data tells a place and was left out, as there is no EXIF")
+    _fit_record(sheet)
+
+
+def _fit_record(sheet: Sheet) -> None:
+    """Put the record into the XMP, except in a PNG, which has a chunk for it."""
+    if not sheet.record or sheet.format == "PNG" or "xmp" not in KEEPS[sheet.format]:
+        return
+    packet = with_record(sheet.info.xmp or b"", sheet.record)
+    if packet is None and sheet.info.xmp:
+        leave_out(sheet, "xmp", "the XMP data has no room for genloom's record and was left out")
+        packet = with_record(b"", sheet.record)
+    if packet is None:
+        sheet.notes.append("the record of how it was made is too long for XMP and was left out")
+    sheet.info = replace(sheet.info, xmp=packet)
 
 
 def leave_out(sheet: Sheet, name: str, note: str) -> None:

@@ -12,14 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from genloom.errors import ImageError
-
-MAX_PIXELS = 1_000_000_000
-"""Most pixels a file may claim; more is taken for a decompression bomb."""
-
-DENSEST = 10_000
-"""Most pixels a byte of a PNG, GIF, JPEG, BMP, PPM or plain TIFF can stand for."""
+from genloom.limits import DENSEST, MAX_PIXELS
 
 HAS_AVIF = find_spec("PIL._avif") is not None
+HAS_HEIF = find_spec("pillow_heif") is not None
 
 WRITABLE: dict[str, str] = {
     ".bmp": "BMP",
@@ -37,18 +33,26 @@ WRITABLE: dict[str, str] = {
 }
 """File endings that can be written, with the name of their format."""
 
-READABLE: frozenset[str] = frozenset({*WRITABLE, ".jfif", ".jpe", ".pbm"})
+READABLE: frozenset[str] = frozenset(
+    {*WRITABLE, ".jfif", ".jpe", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
+)
 """Lower-case file endings that a folder walk picks up."""
 
 # Only these decoders are ever tried: some of Pillow's others run programs (EPS) or fetch files.
-DECODERS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")[: 7 + HAS_AVIF]
+DECODERS = (
+    *("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM"),
+    *(("AVIF",) if HAS_AVIF else ()),
+    *(("HEIF",) if HAS_HEIF else ()),
+)
+SPARSE = ("WEBP", "AVIF", "HEIF")
+"""Formats whose pixels no number of bytes bounds."""
 
 KEEPS: dict[str, frozenset[str]] = {
-    "PNG": frozenset({"icc", "exif", "dpi", "alpha", "palette"}),
-    "TIFF": frozenset({"icc", "exif", "dpi", "alpha", "palette"}),
-    "JPEG": frozenset({"icc", "exif", "dpi"}),
-    "WEBP": frozenset({"icc", "exif", "alpha"}),
-    "AVIF": frozenset({"icc", "exif", "alpha"}),
+    "PNG": frozenset({"icc", "exif", "xmp", "dpi", "alpha", "palette"}),
+    "TIFF": frozenset({"icc", "exif", "xmp", "dpi", "alpha", "palette"}),
+    "JPEG": frozenset({"icc", "exif", "xmp", "dpi"}),
+    "WEBP": frozenset({"icc", "exif", "xmp", "alpha"}),
+    "AVIF": frozenset({"icc", "exif", "xmp", "alpha"}),
     "GIF": frozenset({"alpha", "palette"}),
     "BMP": frozenset({"dpi", "palette"}),
     "PPM": frozenset(),
@@ -85,6 +89,8 @@ def prepare_pillow() -> None:
 
     for name in _PLUGINS:  # else Pillow loads them on demand, which races among threads
         import_module(f"PIL.{name}ImagePlugin")
+    if HAS_HEIF and "HEIF" not in Image.ID:
+        import_module("pillow_heif").register_heif_opener(thumbnails=False)
     if _PILLOW_WARNINGS not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < MAX_PIXELS:

@@ -13,9 +13,15 @@ from genloom.types import Array, ImageInfo
 HEADER_END = 33
 INCH = 0.0254
 
+RECORD = "genloom"
+"""Keyword of the chunk that says how a picture was made."""
 
-def png(samples: Array, info: ImageInfo) -> bytes:
-    """Samples H×W×(1 to 4) of uint8 or uint16 as a PNG with profile, EXIF and resolution."""
+
+def png(samples: Array, info: ImageInfo, record: str = "") -> bytes:
+    """Samples H×W×(1 to 4) of uint8 or uint16 as a PNG with profile, EXIF, XMP and resolution.
+
+    The `record` of how it was made stands in a text chunk of its own.
+    """
     import cv2
 
     count = samples.shape[2]
@@ -30,7 +36,16 @@ def png(samples: Array, info: ImageInfo) -> bytes:
         if not done:
             raise ImageError("the PNG encoder failed")
         encoded = buffer.tobytes()
-    return encoded[:HEADER_END] + _metadata(info) + encoded[HEADER_END:]
+    return _with_chunks(encoded, _metadata(info) + _texts(info, record))
+
+
+def with_texts(encoded: bytes, info: ImageInfo, record: str) -> bytes:
+    """A PNG of another writer with the text chunks of XMP and of the record."""
+    return _with_chunks(encoded, _texts(info, record))
+
+
+def _with_chunks(encoded: bytes, chunks: bytes) -> bytes:
+    return encoded[:HEADER_END] + chunks + encoded[HEADER_END:]
 
 
 def _grey_alpha(samples: Array) -> bytes:
@@ -55,6 +70,15 @@ def _metadata(info: ImageInfo) -> bytes:
         chunks += _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
     if info.exif:
         chunks += _chunk(b"eXIf", info.exif)
+    return chunks
+
+
+def _texts(info: ImageInfo, record: str) -> bytes:
+    chunks = b""
+    if info.xmp:
+        chunks += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + info.xmp)
+    if record:
+        chunks += _chunk(b"iTXt", RECORD.encode() + b"\0\0\0\0\0" + record.encode())
     return chunks
 
 

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from genloom.errors import ImageError
-from genloom.imaging import deep
-from genloom.imaging.formats import DECODERS, check_density, check_size, prepare_pillow, telling
+from genloom.imaging import deep, guard
+from genloom.imaging.formats import (
+    DECODERS,
+    SPARSE,
+    check_density,
+    check_size,
+    prepare_pillow,
+    telling,
+)
 from genloom.imaging.metadata import (
     ORIENTATION,
     descriptive_exif,
@@ -22,7 +29,11 @@ from genloom.imaging.metadata import (
     orient,
 )
 from genloom.imaging.modes import PALETTE_MODES, stored_samples
+from genloom.imaging.png import RECORD
+from genloom.imaging.tiff import XMP
 from genloom.imaging.webp import is_lossless
+from genloom.imaging.xmp import carried, record_in
+from genloom.limits import MAX_FRAMES, PEAK, USUAL_PEAK
 from genloom.types import Array, ImageInfo
 
 if TYPE_CHECKING:
@@ -30,6 +41,8 @@ if TYPE_CHECKING:
 
 
 BAD_EXIF = "the EXIF data is damaged and was left out"
+XMP_CHUNK = "XML:com.adobe.xmp"
+BAD_XMP = "the XMP data is too large, damaged or unusual and was left out"
 
 
 @dataclass(frozen=True)
@@ -63,11 +76,14 @@ def read(path: Path, data: bytes | None = None) -> Picture:
     """Decode a file, or `data` in its stead; of several frames or pages, the first.
 
     Raises:
-        ImageError: whatever is wrong with the file, its bytes or its name.
+        ImageError: whatever is wrong with the file, its bytes or its name; or it is above one of
+            the limits of `genloom.limits`, or would take more memory than is free.
     """
     with telling(path, "cannot be read"):
         prepare_pillow()
-        return _decode(_bytes_of(path) if data is None else data)
+        header = _header_of(path, data)
+        with guard.room(header.peak):
+            return _decode(path.read_bytes() if data is None else data)
 
 
 def probe(path: Path, data: bytes | None = None) -> tuple[int, int, int]:
@@ -78,22 +94,48 @@ def probe(path: Path, data: bytes | None = None) -> tuple[int, int, int]:
     """
     with telling(path, "cannot be read"):
         prepare_pillow()
-        if data is not None:
-            return _measure(io.BytesIO(data))
-        _check_file(path)
-        with path.open("rb") as file:
-            return _measure(file)
+        header = _header_of(path, data)
+        return header.height, header.width, header.nbytes
 
 
-def _check_file(path: Path) -> None:
+def read_record(path: Path) -> str:
+    """The record of how a picture was made, as `write` was given it; empty when it has none.
+
+    Raises:
+        ImageError: whatever is wrong with the file's name or its first bytes.
+    """
+    with telling(path, "cannot be read"):
+        prepare_pillow()
+        _header_of(path, None)
+        data = path.read_bytes()
+        layout = deep.tiff_layout(io.BytesIO(data))
+        if layout is not None:
+            own, packet = "", layout.tags.get(XMP, b"")
+        else:
+            with _open(io.BytesIO(data)) as image:
+                own, packet = image.info.get(RECORD, ""), image.info.get("xmp", b"")
+        return str(own) or (record_in(packet) if isinstance(packet, bytes) else "")
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Size upright, the bytes of the pixels, and the bytes that decoding holds at its peak."""
+
+    height: int
+    width: int
+    nbytes: int
+    peak: int
+
+
+def _header_of(path: Path, data: bytes | None) -> _Header:
+    if data is not None:
+        return _measure(io.BytesIO(data), len(data))
+    found = path.stat()
     # A pipe or a device could keep a reader waiting, or reading, for ever.
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not stat.S_ISREG(found.st_mode):
         raise ImageError("not a file", got="a folder" if path.is_dir() else "a special file")
-
-
-def _bytes_of(path: Path) -> bytes:
-    _check_file(path)
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return _measure(file, found.st_size)
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -102,55 +144,54 @@ def _open(file: BinaryIO) -> Image.Image:
     return Image.open(file, formats=DECODERS)
 
 
-def _measure(file: BinaryIO) -> tuple[int, int, int]:
+def _measure(file: BinaryIO, size: int) -> _Header:
     from PIL import UnidentifiedImageError
 
-    start = file.read(65536)
+    guard.check_bytes(size)
+    guard.check_room(size)  # some decoders take the whole file to tell its size
+    guard.check_header(file)
+    start, layout, format = file.read(32), deep.tiff_layout(file), "TIFF"
     file.seek(0)
     try:
         with _open(file) as image:
-            height, width = image.height, image.width
+            height, width, format = image.height, image.width, image.format or ""
             pixel = len(image.getbands()) if image.mode not in PALETTE_MODES else 4
             # Pillow turns TIFFs by itself; for others, PNGs may keep EXIF behind their pixels.
-            if image.format != "TIFF" and "exif" in image.info and _orientation(image) > 4:
+            if format != "TIFF" and "exif" in image.info and _turned(image):
                 height, width = width, height
     except UnidentifiedImageError:
-        file.seek(0)
-        layout = deep.tiff_layout(file.read())
         if layout is None:
             raise
         height, width, pixel = layout.height, layout.width, layout.samples
     check_size(height, width)
-    return height, width, height * width * pixel * _sample_bytes(start)
+    if format not in SPARSE and (layout is None or layout.is_plain):
+        check_density(height, width, size)
+    nbytes = height * width * pixel * _sample_bytes(start, layout)
+    return _Header(height, width, nbytes, size + nbytes * PEAK.get(format, USUAL_PEAK))
 
 
-def _sample_bytes(start: bytes) -> int:
-    """Bytes a decoded sample takes, judged by the first bytes of a file."""
-    if deep.is_deep_png(start):
-        return 2
-    if start[:2] in (b"P5", b"P6"):
-        return 2 if start[:2] == b"P6" else 4
+def _turned(image: Image.Image) -> bool:
     try:
-        layout = deep.tiff_layout(start)
-    except Exception:  # its directory may lie beyond the first bytes
-        return 4 if start[:2] in (b"II", b"MM") else 1
-    return 1 if layout is None else min(4, -(-layout.bits // 8))
+        return _orientation(image) > 4
+    except Exception:  # damaged EXIF, which is left out
+        return False
+
+
+def _sample_bytes(start: bytes, layout: deep.TiffLayout | None) -> int:
+    """Bytes a decoded sample takes, at the most."""
+    if layout is not None:
+        return min(4, -(-layout.bits // 8))
+    return 2 if deep.is_deep_png(start) or start[:2] in (b"P2", b"P5", b"P6") else 1
 
 
 def _decode(data: bytes) -> Picture:
-    if not data:
-        raise ImageError("the file is empty")
-    layout = deep.tiff_layout(data)
-    if layout is not None and layout.is_plain:
-        check_size(layout.height, layout.width)
-        check_density(layout.height, layout.width, len(data))
+    layout = deep.tiff_layout(io.BytesIO(data))
     if layout is not None and layout.is_deep:
         raw = _deep_tiff(data, layout)
     else:
         with _open(io.BytesIO(data)) as image:
-            check_size(image.height, image.width)
-            if image.format not in ("TIFF", "WEBP", "AVIF"):
-                check_density(image.height, image.width, len(data))
+            if image.format in ("JPEG", "MPO"):
+                guard.check_scans(data, image.height * image.width)
             raw = _deep_png(data, image) if deep.is_deep_png(data) else _plain(data, image)
     return _finish(raw)
 
@@ -160,7 +201,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _described(raw: _Raw, image: Image.Image) -> _Raw:
+def _described(raw: _Raw, image: Image.Image, data: bytes) -> _Raw:
     """The same samples with what the loaded `image` says besides pixels."""
     icc = image.info.get("icc_profile")
     info = replace(
@@ -176,18 +217,32 @@ def _described(raw: _Raw, image: Image.Image) -> _Raw:
     except Exception:  # damaged EXIF is no reason to lose the picture
         orientation = 1
         notes.append(BAD_EXIF)
-    if frames := _frames(image) - 1:
-        notes.append(f"only the first frame was read; {frames} left out")
-    if any(key in image.info for key in ("xmp", "XML:com.adobe.xmp")):
-        notes.append("XMP data was left out")
-    if "comment" in image.info or getattr(image, "text", None):
+    if image.format == "HEIF" and (depth := image.info.get("bit_depth", 8)) > 8:
+        notes.append(f"{depth}-bit picture was read with 8 bits")
+    if frames := _frames(image, data) - 1:
+        many = frames if frames < MAX_FRAMES else f"{MAX_FRAMES} or more"
+        notes.append(f"only the first frame was read; {many} left out")
+    if (raw_xmp := image.info.get("xmp") or image.info.get(XMP_CHUNK)) is not None:
+        info = _with_xmp(info, raw_xmp, notes)
+    if "comment" in image.info or {*getattr(image, "text", ())} - {RECORD, XMP_CHUNK}:
         notes.append("text comments were left out")
     return replace(raw, info=info, orientation=orientation, notes=tuple(notes))
 
 
-def _frames(image: Image.Image) -> int:
+def _with_xmp(info: ImageInfo, raw: object, notes: list[str]) -> ImageInfo:
+    packet = carried(raw)
+    if packet is None:
+        notes.append(BAD_XMP)
+    elif b"HasExtendedXMP" in packet:
+        notes.append("the XMP data goes on in other segments, which were left out")
+    return replace(info, xmp=packet or None)
+
+
+def _frames(image: Image.Image, data: bytes) -> int:
+    if image.format in ("GIF", "TIFF"):  # Pillow reads all of them to tell
+        return guard.frames(data)
     try:
-        return int(getattr(image, "n_frames", 1))
+        return min(int(getattr(image, "n_frames", 1)), MAX_FRAMES + 1)
     except Exception:  # a later frame is damaged; the first one is good
         return 1
 
@@ -198,7 +253,7 @@ def _deep_png(data: bytes, image: Image.Image) -> _Raw:
     if (clear := image.info.get("transparency")) is not None:
         alpha = np.where((samples == np.asarray(clear)).all(axis=2), 0, 65535).astype(np.uint16)
         samples = np.dstack([samples, alpha])
-    return _described(_Raw(samples, ImageInfo(bits=16)), image)
+    return _described(_Raw(samples, ImageInfo(bits=16)), image, data)
 
 
 def _deep_tiff(data: bytes, layout: deep.TiffLayout) -> _Raw:
@@ -228,8 +283,8 @@ def _deep_tiff(data: bytes, layout: deep.TiffLayout) -> _Raw:
         exif=exif,
         dpi=(dpi[0] * per_inch, dpi[1] * per_inch) if dpi and tags.get(296, 2) != 1 else None,
     )
-    if 700 in tags:
-        notes.append("XMP data was left out")
+    if XMP in tags:
+        info = _with_xmp(info, tags[XMP], notes)
     if tags.next:
         notes.append("only the first page was read; more were left out")
     orientation = int(tags.get(ORIENTATION, 1))
@@ -266,9 +321,9 @@ def _straight(colour: Array, alpha: Array) -> Array:
 
 def _plain(data: bytes, image: Image.Image) -> _Raw:
     """What Pillow decodes without loss."""
-    wide = deep.deep_ppm(data) if image.format == "PPM" else None
-    if wide is not None:
-        return _described(_Raw(wide, ImageInfo(bits=16)), image)
+    binary = deep.binary_ppm(data)
+    if binary is not None:
+        return _described(_Raw(binary, ImageInfo(bits=8 * binary.itemsize)), image, data)
     image.load()
     samples, bits, notes = stored_samples(image)
     mode = "palette" if image.mode in PALETTE_MODES else "rgb"
@@ -276,7 +331,7 @@ def _plain(data: bytes, image: Image.Image) -> _Raw:
     icc = b"" if image.mode in ("CMYK", "LAB") else None
     lossless = image.format == "WEBP" and is_lossless(data)
     info = ImageInfo(mode=mode, bits=bits, icc=icc, lossless=lossless)
-    return _described(_Raw(samples, info, notes=notes), image)
+    return _described(_Raw(samples, info, notes=notes), image, data)
 
 
 def _finish(raw: _Raw) -> Picture:

@@ -17,6 +17,7 @@ DEFLATE, HORIZONTAL = 8, 2
 UNSIGNED, FLOAT = 1, 3
 STRAIGHT_ALPHA = 2
 PALETTE = 3
+XMP = 700
 
 
 def tiff(samples: Array, info: ImageInfo, table: Array | None = None) -> bytes:
@@ -79,6 +80,8 @@ def _tags(samples: Array, info: ImageInfo, predict: bool) -> dict[int, Any]:
         tags[338] = (STRAIGHT_ALPHA,)
     if info.icc:
         tags[34675] = info.icc
+    if info.xmp:
+        tags[XMP] = info.xmp
     if info.dpi:
         tags |= {282: info.dpi[0], 283: info.dpi[1], 296: 2}
     return tags | _exif_tags(info.exif)

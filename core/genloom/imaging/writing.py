@@ -14,8 +14,9 @@ from genloom.imaging.fitting import Sheet, fit, leave_out
 from genloom.imaging.formats import WRITABLE, check_size, prepare_pillow, telling
 from genloom.imaging.metadata import EXIF_PREFIX
 from genloom.imaging.palette import indexed
-from genloom.imaging.png import png
+from genloom.imaging.png import RECORD, png, with_texts
 from genloom.imaging.tiff import tiff
+from genloom.imaging.xmp import with_record
 from genloom.types import Array, ImageInfo
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def write(
     info: ImageInfo | None = None,
     quality: int = 95,
     palette: bool = True,
+    record: str = "",
 ) -> tuple[str, ...]:
     """Encode a picture into `path`, whose own ending is not looked at; returns notes.
 
@@ -44,7 +46,13 @@ def write(
     """
     with telling(path, "cannot be written"):
         encoded, notes = encode(
-            pixels, ending=ending, alpha=alpha, info=info, quality=quality, palette=palette
+            pixels,
+            ending=ending,
+            alpha=alpha,
+            info=info,
+            quality=quality,
+            palette=palette,
+            record=record,
         )
         path.write_bytes(encoded)
         return notes
@@ -58,6 +66,7 @@ def encode(
     info: ImageInfo | None = None,
     quality: int = 95,
     palette: bool = True,
+    record: str = "",
 ) -> tuple[bytes, tuple[str, ...]]:
     """A picture as the bytes of a file, with notes on what the format could not keep.
 
@@ -68,6 +77,8 @@ def encode(
         info: bits to write, and the metadata; by default 8 bits and none.
         quality: 0 to 100, for JPEG, WebP and AVIF; at 100, or if `info` says so, WebP is lossless.
         palette: whether a picture whose `info.mode` is `palette` becomes one again.
+        record: how the picture was made, a text of ASCII such as `Run.record` gives; in PNG a text
+            chunk, in JPEG, WebP, TIFF and AVIF XMP; other formats go without, and without a note.
     """
     if ending.lower() not in WRITABLE:
         raise ImageError(
@@ -76,7 +87,13 @@ def encode(
     with telling(Path(f"*{ending}"), "cannot be encoded"):
         prepare_pillow()
         sheet = Sheet(
-            _shaped(pixels), alpha, info or ImageInfo(), WRITABLE[ending.lower()], quality, palette
+            _shaped(pixels),
+            alpha,
+            info or ImageInfo(),
+            WRITABLE[ending.lower()],
+            quality,
+            palette,
+            record,
         )
         fit(sheet)
         return _ENCODERS[sheet.format](sheet), tuple(sheet.notes)
@@ -107,6 +124,17 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def record_options(format: str, record: str) -> dict[str, object]:
+    """What Pillow's `save` is told to put a record into a PNG or WebP of several frames."""
+    from PIL import PngImagePlugin
+
+    if record and format == "PNG":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt(RECORD, record)
+        return {"pnginfo": texts}
+    return {"xmp": with_record(b"", record)} if record and format == "WEBP" else {}
+
+
 def _png(sheet: Sheet) -> bytes:
     if sheet.palette:
         image, clear, note = indexed(sheet.samples)
@@ -119,8 +147,8 @@ def _png(sheet: Sheet) -> bytes:
             exif=sheet.info.exif,
             dpi=sheet.info.dpi,
         )
-        return encoded
-    return png(sheet.samples, sheet.info)
+        return with_texts(encoded, sheet.info, sheet.record)
+    return png(sheet.samples, sheet.info, sheet.record)
 
 
 def _tiff(sheet: Sheet) -> bytes:
@@ -149,6 +177,7 @@ def _jpeg(sheet: Sheet) -> bytes:
         subsampling=0 if sheet.quality >= FULL_CHROMA else 2,
         icc_profile=info.icc,
         exif=EXIF_PREFIX + info.exif if info.exif else None,
+        xmp=info.xmp,
         dpi=info.dpi,
     )
 
@@ -162,6 +191,7 @@ def _webp(sheet: Sheet) -> bytes:
         exact=True,
         icc_profile=sheet.info.icc,
         exif=sheet.info.exif,
+        xmp=sheet.info.xmp,
     )
 
 
@@ -173,6 +203,7 @@ def _avif(sheet: Sheet) -> bytes:
         subsampling="4:4:4" if sheet.quality >= FULL_CHROMA else "4:2:0",
         icc_profile=sheet.info.icc,
         exif=sheet.info.exif,
+        xmp=sheet.info.xmp,
     )
 
 

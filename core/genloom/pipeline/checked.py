@@ -40,7 +40,8 @@ class Pipeline:
         seed: all chance in a run comes from it.
         steps: the stages in order.
         bundles: the model bundles by the name that options call them.
-        file: where it was read from; None for a text.
+        file: where it was read from; None for a text. `source` is how it was asked for: a name or
+            a path.
         overrides: the `--set` values it was read with.
     """
 
@@ -50,6 +51,7 @@ class Pipeline:
     bundles: Mapping[str, Bundle] = field(default_factory=dict)
     description: str = ""
     file: Path | None = None
+    source: str = ""
     overrides: tuple[str, ...] = ()
 
     def parts_used(self, name: str) -> tuple[str, ...]:
@@ -65,6 +67,19 @@ class Pipeline:
             return tuple(parts)
         used = {part for mark in marks for part in mark.match(parts).values()}
         return tuple(part for part in parts if part in used)
+
+    @property
+    def last(self) -> Step | None:
+        """The step whose results are written and then done with, if there is one."""
+        if len(self.steps) < 2:
+            return None
+        step, end = self.steps[-2:]
+        return step if end.stage.writes and not end.stage.cardinality.gathers else None
+
+    def ends_with(self, name: str) -> bool:
+        """Whether a model's results are written and then done with."""
+        stage = None if self.last is None else self.last.stage
+        return stage is not None and any(value == name for _, value in model_options(stage))
 
     def resolved(self) -> dict[str, Any]:
         """What decides the pixels, as plain values: stages with all options, seed, models."""

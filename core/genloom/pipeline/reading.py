@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def load(
         InvalidFile: with every problem of the file.
     """
     path = find(source, catalog)
-    return check(yamlfile.read(path), catalog, overrides, seed=seed, file=path)
+    checked = check(yamlfile.read(path), catalog, overrides, seed=seed, file=path)
+    return replace(checked, source=str(source))
 
 
 def check(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from genloom import models
 from genloom.catalog import Catalog
-from genloom.errors import GenloomError, InvalidFile, UnknownName
+from genloom.errors import GenloomError, InvalidFile, OptionError, UnknownName
 from genloom.models import Bundle
 from genloom.options import Option, listed
 from genloom.pipeline.checked import Step, model_options
@@ -80,8 +80,8 @@ def bundles_of(context: Context, steps: Steps) -> dict[str, Bundle]:
                 context.add_option(
                     step.id,
                     step.where,
-                    option.name,
-                    error.what,
+                    error.option if isinstance(error, OptionError) else option.name,
+                    f"{error.where}: {error.what}" if error.where else error.what,
                     expected=error.expected,
                     got=error.got,
                     hint=error.hint,

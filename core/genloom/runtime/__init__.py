@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
+from genloom.errors import MissingRequirement, ModelError, nearest
 from genloom.types import Array
+
+EXACT = "fp32"
+"""The precision that all others are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +25,16 @@ class Settings:
         options: options of that provider, as its own documentation names them.
         threads: threads for one call; 0 leaves the choice to the runtime.
         calls: how many calls run at a time, at the most.
+        precision: `fp32`, or the name of a lower precision; `auto` leaves the choice to the
+            runtime, which takes the fastest that the provider computes in. Ports keep their types.
+            Whether the results will do is not the runtime's concern: the engine compares them.
     """
 
     provider: str = "auto"
     options: Mapping[str, str] = field(default_factory=dict)
     threads: int = 0
     calls: int = 1
+    precision: str = EXACT
 
     def of(self, provider: str) -> Settings:
         """The same for one provider."""
@@ -41,12 +49,27 @@ class Network(ABC):
         inputs: shape of each input port, names for free axes.
         outputs: the same for the output ports.
         types: element type of each port by numpy's name for it (`float32`), as far as it is known.
+        precision: what it computes in; fp32 unless it says otherwise.
     """
 
     provider: str
     inputs: dict[str, tuple[int | str, ...]]
     outputs: dict[str, tuple[int | str, ...]]
     types: Mapping[str, str] = MappingProxyType({})
+    precision: str = EXACT
+
+    def check_ports(self, inputs: Mapping[str, Array]) -> None:
+        """Whether these are the inputs of the graph, no more and no fewer.
+
+        Raises:
+            ModelError: when they are not.
+        """
+        if set(inputs) != set(self.inputs):
+            raise ModelError(
+                "the ports of the graph were not met",
+                expected=", ".join(self.inputs),
+                got=", ".join(inputs),
+            )
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -58,9 +81,27 @@ class Network(ABC):
 
 
 class Runtime(ABC):
-    """A library that runs graphs."""
+    """A library that runs graphs.
+
+    Class attributes:
+        name: how settings call it; for genloom's own, the package that it needs.
+        extras: every provider it may have, at hand or not, each with the extra of genloom that
+            brings it, or an empty text.
+    """
 
     name: ClassVar[str]
+    extras: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    @classmethod
+    def missing(cls, purpose: str, provider: str = "") -> MissingRequirement:
+        """The error that says how to install what a provider needs, or the first of them."""
+        extra = cls.extras.get(provider) or next((e for e in cls.extras.values() if e), "")
+        if extra:
+            return MissingRequirement.extra(cls.name, extra, purpose)
+        return MissingRequirement(
+            f"{purpose} needs the library of the runtime '{cls.name}', which is not installed",
+            hint="`genloom plugins show` says which package brings the runtime",
+        )
 
     @abstractmethod
     def providers(self) -> tuple[str, ...]:
@@ -76,3 +117,26 @@ class Runtime(ABC):
             GenloomError: when the provider has no such option.
             ModelError: when the graph itself is damaged.
         """
+
+
+def not_at_hand(
+    provider: str, at_hand: Sequence[str], known: Iterable[str] = ()
+) -> MissingRequirement:
+    """The error for a provider that cannot be used, with the one that was probably meant.
+
+    Args:
+        provider: as it was asked for.
+        at_hand: those that can be used.
+        known: those that genloom has heard of.
+    """
+    hint = "`genloom doctor` says what is missing"
+    meant = nearest(provider, ("auto", *at_hand, *known))
+    if meant in ("auto", *at_hand):
+        hint = f"Did you mean '{meant}'?"
+    elif meant not in ("", provider):
+        hint = f"'{meant}' is not at hand either; {hint}"
+    return MissingRequirement(
+        f"the provider '{provider}' is not at hand",
+        expected=" or ".join(("auto", *at_hand)),
+        hint=hint,
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from genloom.errors import GenloomError, MissingRequirement, did_you_mean
-from genloom.runtime import Network, Runtime, Settings
+from genloom.errors import GenloomError, MissingRequirement, ModelError
+from genloom.runtime import Network, Runtime, Settings, not_at_hand
 
 AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "openvino", "cpu")
 """What `auto` tries, in this order. TensorRT compiles for minutes and is taken only by name."""
@@ -17,12 +17,15 @@ class Best(Runtime):
 
     Args:
         runtimes: at least one.
+        lacking: providers of runtimes that are not at hand, each with the error that says why.
     """
 
     name = "auto"
 
-    def __init__(self, runtimes: Sequence[Runtime]) -> None:
-        self._runtimes = list(runtimes)
+    def __init__(
+        self, runtimes: Sequence[Runtime], lacking: Mapping[str, GenloomError] | None = None
+    ) -> None:
+        self._runtimes, self._lacking = list(runtimes), dict(lacking or {})
 
     def _owners(self) -> dict[str, Runtime]:
         owners: dict[str, Runtime] = {}
@@ -30,6 +33,10 @@ class Best(Runtime):
             for provider in runtime.providers():
                 owners.setdefault(provider, runtime)
         return owners
+
+    def _known(self) -> Iterator[str]:
+        for runtime in self._runtimes:
+            yield from runtime.extras
 
     def providers(self) -> tuple[str, ...]:
         """The providers of all of them; those that `auto` tries first, in its order."""
@@ -39,18 +46,15 @@ class Best(Runtime):
 
     def compile(self, graph: Path | bytes, settings: Settings) -> Network:
         """Compile for the provider asked for; `auto` takes the best one that really works."""
+        owners, provider = self._owners(), settings.provider
+        if provider not in ("auto", *owners):
+            raise self._lacking.get(provider) or not_at_hand(
+                provider, self.providers(), (*self._lacking, *self._known())
+            )
         if len(self._runtimes) == 1:
             return self._runtimes[0].compile(graph, settings)
-        owners = self._owners()
-        if settings.provider != "auto":
-            if settings.provider not in owners:
-                raise MissingRequirement(
-                    f"the provider '{settings.provider}' is not at hand",
-                    expected=" or ".join(("auto", *self.providers())),
-                    hint=did_you_mean(settings.provider, ("auto", *owners))
-                    or "`genloom doctor` says what is missing",
-                )
-            return owners[settings.provider].compile(graph, settings)
+        if provider != "auto":
+            return owners[provider].compile(graph, settings)
         if settings.options:
             raise GenloomError(
                 "options of a provider need the name of one",
@@ -61,6 +65,6 @@ class Best(Runtime):
         for name in better:
             try:
                 return owners[name].compile(graph, settings.of(name))
-            except MissingRequirement:
+            except (MissingRequirement, ModelError):  # not every runtime knows every operator
                 continue
         return owners[last].compile(graph, settings.of(last))

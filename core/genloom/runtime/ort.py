@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from genloom.errors import (
     MissingRequirement,
     ModelError,
     did_you_mean,
-    nearest,
 )
 from genloom.hookspecs import hookimpl
-from genloom.runtime import Network, Runtime, Settings
+from genloom.runtime import Network, Runtime, Settings, not_at_hand, proto
 from genloom.types import Array
 
 genloom_api = 1
@@ -82,6 +81,9 @@ class OnnxRuntime(Runtime):
     """Microsoft's ONNX Runtime with any of its execution providers."""
 
     name = "onnxruntime"
+    extras: ClassVar[Mapping[str, str]] = {"cpu": "cpu", "cuda": "cuda", "tensorrt": "cuda"} | {
+        name: "" for name in BEST_FIRST if name not in ("cpu", "cuda", "tensorrt")
+    }
 
     def providers(self) -> tuple[str, ...]:
         """Providers of the installed build, best first."""
@@ -97,11 +99,7 @@ class OnnxRuntime(Runtime):
         available = self.providers()
         if settings.provider != "auto":
             if settings.provider not in available:
-                raise MissingRequirement(
-                    f"the provider '{settings.provider}' is not at hand",
-                    expected=" or ".join(("auto", *available)),
-                    hint=_hint(settings.provider, available),
-                )
+                raise not_at_hand(settings.provider, available, BEST_FIRST)
             return _Session(ort, graph, settings.provider, settings)
         if settings.options:
             raise GenloomError(
@@ -125,19 +123,16 @@ class _Session(Network):
         _refuse_unknown(self._session, provider, settings.options)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.provider = provider
-        self.inputs = {port.name: tuple(port.shape) for port in inputs}
-        self.outputs = {port.name: tuple(port.shape) for port in outputs}
+        try:
+            self.inputs = {port.name: tuple(port.shape) for port in inputs}
+            self.outputs = {port.name: tuple(port.shape) for port in outputs}
+        except UnicodeDecodeError:
+            raise ModelError("the graph has ports or axes whose names are no text") from None
         self.types = {port.name: _type_name(port.type) for port in (*inputs, *outputs)}
         self._dtypes = {port.name: _TYPES.get(port.type) for port in inputs}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        unknown, missing = set(inputs) - set(self.inputs), set(self.inputs) - set(inputs)
-        if unknown or missing:
-            raise ModelError(
-                "the ports of the graph were not met",
-                expected=", ".join(self.inputs),
-                got=", ".join(inputs),
-            )
+        self.check_ports(inputs)
         feed = {
             name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
         }
@@ -157,6 +152,8 @@ def _compiled(ort: Any, graph: Path | bytes, provider: str, settings: Settings) 
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if isinstance(graph, bytes):
+        proto.check_whole(graph)
     source = graph if isinstance(graph, bytes) else str(graph)
     providers = [(BEST_FIRST[provider], dict(settings.options))]
     try:
@@ -213,16 +210,6 @@ def _compile_error(error: Exception, graph: Path | bytes, provider: str) -> Exce
         where=where,
         hint="`genloom doctor` says what is missing",
     )
-
-
-def _hint(provider: str, available: Sequence[str]) -> str:
-    doctor = "`genloom doctor` says what is missing"
-    meant = nearest(provider, ("auto", *BEST_FIRST))
-    if meant == provider:
-        return doctor
-    if meant in ("auto", *available):
-        return f"Did you mean '{meant}'?"
-    return f"'{meant}' is not at hand either; {doctor}" if meant else doctor
 
 
 def _first_line(error: Exception) -> str:

@@ -7,9 +7,10 @@ numbers are those of onnx.proto, which never change their meaning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from genloom.errors import ModelError
+from genloom.limits import MAX_GRAPH_FIELDS
 
 RANDOM = frozenset(
     {
@@ -24,11 +25,14 @@ RANDOM = frozenset(
 """Operators that draw random numbers, which no graph may: chance comes from the engine."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTION = 7, 8, 20, 25
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
-_GRAPH_NODE, _GRAPH_TENSOR, _FUNCTION_NODE = 1, 5, 7
+_TRAINING_GRAPHS = (1, 2)
+_GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15
+_FUNCTION_NODE, _FUNCTION_ATTRIBUTE = 7, 11
 _NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
-_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 5, 6, 11
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
+_SPARSE_TENSORS = (1, 2)
 _TENSOR_LOCATION = 14
 
 
@@ -51,50 +55,108 @@ def facts(model: bytes) -> GraphFacts:
     """Read the facts.
 
     Raises:
-        ModelError: when these are not the bytes of an ONNX file.
+        ModelError: when these are not the bytes of an ONNX file, or are too many small ones.
     """
-    opset, operators, external = 0, set[str](), False
+    walk, opset = _Walk(), 0
     try:
-        for number, value in _fields(memoryview(model)):
+        for number, value in walk.fields(memoryview(model)):
             if number == _MODEL_OPSET:
-                entry = dict(_fields(_bytes(value)))
+                entry = dict(walk.fields(_bytes(value)))
                 if bytes(_bytes(entry.get(_OPSET_DOMAIN, memoryview(b"")))) in (b"", b"ai.onnx"):
                     opset = int(_number(entry.get(_OPSET_VERSION, 0)))
-            elif number in (_MODEL_GRAPH, _MODEL_FUNCTION):
-                node = _GRAPH_NODE if number == _MODEL_GRAPH else _FUNCTION_NODE
-                external |= _walk(_bytes(value), node, operators)
+            elif number == _MODEL_GRAPH:
+                walk.graph(_bytes(value))
+            elif number == _MODEL_TRAINING:
+                for part, inner in walk.fields(_bytes(value)):
+                    if part in _TRAINING_GRAPHS:
+                        walk.graph(_bytes(inner))
+            elif number == _MODEL_FUNCTION:
+                walk.function(_bytes(value))
     except (IndexError, ValueError, UnicodeDecodeError, RecursionError):
         raise ModelError("not an ONNX file", expected="the protobuf of an ONNX model") from None
-    return GraphFacts(opset, frozenset(operators), external)
+    return GraphFacts(opset, frozenset(walk.operators), walk.external)
 
 
-def _walk(graph: memoryview, node_field: int, operators: set[str]) -> bool:
-    """Collect the operators of a graph; returns whether a tensor lies in another file."""
-    external = False
-    for number, value in _fields(graph):
-        if number == node_field:
-            external |= _walk_node(_bytes(value), operators)
-        elif number == _GRAPH_TENSOR and node_field == _GRAPH_NODE:
-            external |= _lies_elsewhere(_bytes(value))
-    return external
+def check_whole(model: bytes) -> None:
+    """Whether a graph holds its weights itself: a library would read any file that it names.
+
+    Raises:
+        ModelError: when it does not, or these are not the bytes of an ONNX file.
+    """
+    try:
+        external = facts(model).external
+    except ModelError as error:
+        raise ModelError(f"the graph does not load ({error})") from None
+    if external:
+        raise ModelError("its weights lie in another file; a graph must hold them itself")
 
 
-def _walk_node(node: memoryview, operators: set[str]) -> bool:
-    external = False
-    for number, value in _fields(node):
-        if number == _NODE_OPERATOR:
-            operators.add(bytes(_bytes(value)).decode())
-        elif number == _NODE_ATTRIBUTE:
-            for part, inner in _fields(_bytes(value)):
-                if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    external |= _walk(_bytes(inner), _GRAPH_NODE, operators)
-                elif part == _ATTRIBUTE_TENSOR:
-                    external |= _lies_elsewhere(_bytes(inner))
-    return external
+@dataclass
+class _Walk:
+    """A walk through all messages of a file that may hold operators or weights.
 
+    Attributes:
+        operators: names met so far.
+        external: whether a tensor was met that lies in another file.
+        left: fields that may still be looked at.
+    """
 
-def _lies_elsewhere(tensor: memoryview) -> bool:
-    return any(number == _TENSOR_LOCATION and value == 1 for number, value in _fields(tensor))
+    operators: set[str] = field(default_factory=set)
+    external: bool = False
+    left: int = field(default_factory=lambda: MAX_GRAPH_FIELDS)
+
+    def graph(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            if number == _GRAPH_NODE:
+                self._node(_bytes(value))
+            elif number == _GRAPH_TENSOR:
+                self._tensor(_bytes(value))
+            elif number == _GRAPH_SPARSE:
+                self._sparse(_bytes(value))
+
+    def function(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            if number == _FUNCTION_NODE:
+                self._node(_bytes(value))
+            elif number == _FUNCTION_ATTRIBUTE:
+                self._attribute(_bytes(value))
+
+    def _node(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            if number == _NODE_OPERATOR:
+                self.operators.add(bytes(_bytes(value)).decode())
+            elif number == _NODE_ATTRIBUTE:
+                self._attribute(_bytes(value))
+
+    def _attribute(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            if number in _ATTRIBUTE_GRAPHS:
+                self.graph(_bytes(value))
+            elif number in _ATTRIBUTE_TENSORS:
+                self._tensor(_bytes(value))
+            elif number in _ATTRIBUTE_SPARSE:
+                self._sparse(_bytes(value))
+
+    def _sparse(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            if number in _SPARSE_TENSORS:
+                self._tensor(_bytes(value))
+
+    def _tensor(self, message: memoryview) -> None:
+        for number, value in self.fields(message):
+            # Enumerations are 32 bits wide, whatever a file writes.
+            if number == _TENSOR_LOCATION and _number(value) & 0xFFFFFFFF == 1:
+                self.external = True
+
+    def fields(self, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+        """The fields of a protobuf message: number, and an integer or the bytes of a value."""
+        for found in fields(message):
+            self.left -= 1
+            if self.left < 0:
+                raise ModelError(
+                    "the graph has too many parts", expected=f"at most {MAX_GRAPH_FIELDS} fields"
+                )
+            yield found
 
 
 def _bytes(value: int | memoryview) -> memoryview:
@@ -109,12 +171,12 @@ def _number(value: int | memoryview) -> int:
     return value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The fields of a protobuf message: number, and an integer or the bytes of a value."""
     position, end = 0, len(message)
     while position < end:
         tag, position = _varint(message, position)
-        number, wire = tag >> 3, tag & 7
+        number, wire = (tag & 0xFFFFFFFF) >> 3, tag & 7
         if wire == _VARINT:
             value, position = _varint(message, position)
             yield number, value

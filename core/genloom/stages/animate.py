@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
+from genloom import imaging
 from genloom.errors import StageError
 from genloom.stage import Cardinality, Run, Stage
+from genloom.stages.save import Provenance, write_sidecar
 from genloom.stages.sheet import flattened, grey_as_colour
 from genloom.types import Array, Batch, Item, Kind, as_dtype
 
@@ -31,6 +33,8 @@ class Animate(Stage):
         enlarge: whole factor by which small pictures are enlarged without smoothing.
         group: one animation of all items, or one for each folder.
         allow_missing: whether to go on without items that failed.
+        provenance: where to say how it was made: in the `file` itself (not in a GIF); in a
+            `sidecar`, a file of the same name with `.json` added; or `off`.
     """
 
     name, takes, gives = "animate", Kind.IMAGE, Kind.NOTHING
@@ -43,6 +47,7 @@ class Animate(Stage):
     enlarge: Annotated[int, Ge(1), Le(64)] = 1
     group: Literal["all", "folder"] = "all"
     allow_missing: bool = False
+    provenance: Provenance = "file"
 
     def most(self) -> int:
         """Frames of one animation; more begin another."""
@@ -66,7 +71,9 @@ class Animate(Stage):
         if self.bounce:
             frames += frames[-2:0:-1]
         with run.output(item, ENDINGS[self.format]) as path:
-            self._write(frames, path)
+            self._write(frames, path, run.record(item) if self.provenance == "file" else "")
+            if self.provenance == "sidecar":
+                write_sidecar(path, run.record(item))
         return Batch.nothing([self._noted(item, len(members))])
 
     def _noted(self, item: Item, count: int) -> Item:
@@ -91,7 +98,7 @@ class Animate(Stage):
         step = 10 if self.format == "gif" else 1
         return max(1, round(1000 / self.fps / step)) * step
 
-    def _write(self, frames: list[Any], path: Path) -> None:
+    def _write(self, frames: list[Any], path: Path, record: str) -> None:
         duration = self._duration()
         how: dict[str, Any] = {"duration": duration, "loop": self.loop}
         if self.format == "gif":
@@ -102,4 +109,5 @@ class Animate(Stage):
             how |= {"format": "WEBP", "quality": 90, "method": 4}
         else:
             how |= {"format": "PNG", "default_image": False}
+        how |= imaging.record_options(how["format"], record)
         frames[0].save(path, save_all=True, append_images=frames[1:], **how)

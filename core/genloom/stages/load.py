@@ -9,7 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from genloom import imaging
@@ -72,16 +72,17 @@ class Load(Stage):
     def _walk(self, inputs: Inputs) -> Iterator[Item]:
         """All pictures that the inputs name."""
         out = inputs.out.resolve() if inputs.out is not None else None
-        seen: set[Path] = set()
         roots = _roots(inputs.paths)
         # A folder counts once, however often it or files in it are named.
         folders = list(dict.fromkeys(root.folder.resolve() for root in roots))
         prefixes = _prefixes(folders)
+        seen = _Seen() if _may_meet(roots, folders) else None
         for root in roots:
             root.check_outside(out)
             index = folders.index(root.folder.resolve())
             for files in root.listings(self.recursive, out):
-                yield from _items(_unseen(files, seen), index, root.folder, prefixes[index])
+                new = files if seen is None else seen.new(files)
+                yield from _items(new, index, root.folder, prefixes[index])
 
     def cost(self, item: Item) -> int:
         """Bytes of the decoded picture and its guides, from their headers."""
@@ -141,20 +142,23 @@ class _Root:
         if self.files is not None:
             yield self._outside(out)
             return
+        is_out = None if out is None or not out.exists() else out.stat()
         closed: list[Path] = []
-        for folder, folders, files in os.walk(
-            self.folder, onerror=lambda error: closed.append(Path(error.filename))
-        ):
-            here = Path(folder)
-            if not recursive:
-                folders.clear()
-            folders[:] = sorted(
-                (name for name in folders if not _left_out(here / name, out)), key=natural
-            )
+        waiting = [self.folder]
+        while waiting:  # not os.walk, which recurses, and so ends the run in a very deep folder
+            here = waiting.pop()
+            try:
+                folders, files = _inside(here)
+            except OSError:
+                closed.append(here)
+                continue
+            if recursive:
+                entered = [name for name in folders if not _left_out(here / name, is_out)]
+                waiting += [here / name for name in sorted(entered, key=natural, reverse=True)]
             yield [
                 here / name
                 for name in sorted(files, key=natural)
-                if not name.startswith(".") and Path(name).suffix.lower() in imaging.READABLE
+                if not name.startswith(".") and _ending(name).lower() in imaging.READABLE
             ]
         yield closed
 
@@ -179,8 +183,25 @@ class _Root:
             )
 
 
-def _left_out(folder: Path, out: Path | None) -> bool:
-    return folder.name.startswith(".") or (out is not None and folder.resolve() == out)
+def _inside(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders in a folder, without links, and of all else but links to folders."""
+    folders, files = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not os.path.isdir(entry.path):
+                files.append(entry.name)
+            elif not entry.is_symlink():
+                folders.append(entry.name)
+    return folders, files
+
+
+def _left_out(folder: Path, out: os.stat_result | None) -> bool:
+    if folder.name.startswith("."):
+        return True
+    try:  # not by resolving its path, which takes minutes in a very deep folder
+        return out is not None and os.path.samestat(folder.stat(), out)
+    except OSError:
+        return False
 
 
 def _roots(paths: Sequence[str]) -> list[_Root]:
@@ -242,12 +263,12 @@ def _missing(path: Path) -> GenloomError:
     return GenloomError(f"there is no file or folder '{missing}'", hint=near)
 
 
-def _prefixes(folders: Sequence[Path]) -> list[PurePosixPath]:
+def _prefixes(folders: Sequence[Path]) -> list[str]:
     """Where the results of each root go below OUT: at the top, or told apart by name."""
     if len(folders) == 1:
-        return [PurePosixPath()]
+        return [""]
     names = [_normal(folder.name) or "root" for folder in folders]
-    prefixes: list[PurePosixPath] = []
+    prefixes: list[str] = []
     taken: set[str] = set()
     for name in names:
         chosen, count = name, 1
@@ -256,48 +277,86 @@ def _prefixes(folders: Sequence[Path]) -> list[PurePosixPath]:
             count += 1
             chosen = f"{name}-{count}"
         taken.add(chosen.casefold())
-        prefixes.append(PurePosixPath(chosen))
+        prefixes.append(f"{chosen}/")
     return prefixes
 
 
-def _unseen(files: Sequence[Path], seen: set[Path]) -> list[Path]:
-    """The files that no input named before, each once."""
-    new = []
+def _may_meet(roots: Sequence[_Root], folders: Sequence[Path]) -> bool:
+    """Whether one file may be met twice; of many files it would cost much to remember them all."""
+    if any(root.files is not None for root in roots) or len(roots) > len(folders):
+        return True
+    return any(one in other.parents for one in folders for other in folders)
+
+
+class _Seen:
+    """The files that were met; links to one file are pictures of their own."""
+
+    def __init__(self) -> None:
+        self._places: set[str] = set()
+
+    def new(self, files: Sequence[Path]) -> list[Path]:
+        """The files that were not met before, each once."""
+        folders = {folder: os.path.realpath(folder) for folder in {f.parent for f in files}}
+        places = {os.path.join(folders[file.parent], file.name): file for file in reversed(files)}
+        new = [file for place, file in reversed(places.items()) if place not in self._places]
+        self._places.update(places)
+        return new
+
+
+def _items(files: Sequence[Path], index: int, root: Path, prefix: str) -> Iterator[Item]:
+    # Millions pass here: texts are a good deal quicker than paths.
+    folders, names = [], []
     for file in files:
-        place = file.parent.resolve() / file.name  # links to one file are pictures of their own
-        if place not in seen:
-            seen.add(place)
-            new.append(file)
-    return new
-
-
-def _items(files: Sequence[Path], index: int, root: Path, prefix: PurePosixPath) -> Iterator[Item]:
+        folder, name = os.path.split(file)
+        folders.append(folder)
+        names.append(name)
+    below = {folder: _below(folder, root) for folder in set(folders)}
     # Which pictures differ only in their ending is known only here, where a folder is seen whole.
-    stems = Counter((file.parent, file.stem.casefold()) for file in files)
+    folded = [(folder, _stem(name).casefold()) for folder, name in zip(folders, names, strict=True)]
+    stems = Counter(folded)
     keys: set[str] = set()
-    for file in files:
-        own = _normal(file.relative_to(root).as_posix())
-        below, count = PurePosixPath(own), 1
-        while below.as_posix() in keys:  # two names that are one when normalised
-            count += 1
-            below = PurePosixPath(own).with_stem(f"{PurePosixPath(own).stem}~{count}")
-        keys.add(below.as_posix())
-        note = f"named {below.stem}, because another name differs only in its Unicode form"
-        name = prefix / below.with_suffix("")
-        folder = name.parent.as_posix()
+    for file, folder, name, own_stem in zip(files, folders, names, folded, strict=True):
+        name = _normal(name)
+        ending = _ending(name)
+        unique = stem = name.removesuffix(ending)
+        count = 1
+        while (own := f"{below[folder]}{unique}{ending}") in keys:
+            count += 1  # two names that are one when normalised
+            unique = f"{stem}~{count}"
+        keys.add(own)
+        note = f"named {unique}, because another name differs only in its Unicode form"
         yield Item(
-            key=f"{index}/{below}",
-            name=name.as_posix(),
-            place=(prefix / below).as_posix(),
-            group="" if folder == "." else folder,
+            key=f"{index}/{own}",
+            name=f"{prefix}{below[folder]}{unique}",
+            place=f"{prefix}{own}",
+            group=f"{prefix}{below[folder]}"[:-1],
             source=file,
             notes=(note,) if count > 1 else (),
-            twin=stems[(file.parent, file.stem.casefold())] > 1,
+            twin=stems[own_stem] > 1,
         )
+
+
+def _below(folder: str, root: Path) -> str:
+    """The way from a root to a folder, with a slash at its end; empty for the root itself."""
+    own = _normal(Path(folder).relative_to(root).as_posix())
+    return "" if own == "." else f"{own}/"
+
+
+def _ending(name: str) -> str:
+    """A file's ending, as `Path.suffix` says it."""
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
+def _stem(name: str) -> str:
+    """A file's name without its ending, as `Path.stem` says it."""
+    return name.removesuffix(_ending(name))
 
 
 def _normal(text: str) -> str:
     """Unicode in its composed form, so that a name has one key on every file system."""
+    if text.isascii():
+        return text
     return unicodedata.normalize(
         "NFC", text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from string import Formatter
 from typing import Annotated, Literal
 
@@ -13,11 +13,20 @@ from annotated_types import Ge, Le
 
 from genloom import imaging
 from genloom.errors import ImageError
+from genloom.record import SIDECAR
 from genloom.stage import Run, Stage
 from genloom.types import Batch, Item, Kind
 
 FIELDS = tuple((name, "", None) for name in ("folder", "stem", "name"))
 """What a pattern for names may hold, as `string.Formatter` parses it: no formats, no attributes."""
+
+
+Provenance = Literal["file", "sidecar", "off"]
+
+
+def write_sidecar(path: Path, record: str) -> None:
+    """Write a record beside the file that `run.output` gave the path of."""
+    path.with_name(f"{path.name}{SIDECAR}").write_text(f"{record}\n", encoding="utf-8")
 
 
 def check_pattern(pattern: str) -> None:
@@ -53,14 +62,16 @@ class Save(Stage):
     """Write each picture into a file and hand it on, so that a chain can save and then gather.
 
     What the file it came from had besides pixels is kept where the format can hold it: alpha,
-    colour profile, EXIF, resolution, bit depth, grey, palette. With `same`, a lossless WebP stays
-    lossless.
+    colour profile, EXIF, XMP, resolution, bit depth, grey, palette. With `same`, a lossless WebP
+    stays lossless.
 
     Args:
         format: the file format; `same` keeps that of the source where it can be written, else PNG.
         quality: of lossy formats, 1 to 100.
         palette: whether a picture that came with a palette is given one again.
         to: where below OUT, without ending; `{folder}` and `{stem}` are those of the source.
+        provenance: where to say how the picture was made: in the `file` itself, where its format
+            can hold it; in a `sidecar`, a file of the same name with `.json` added; or `off`.
     """
 
     name, takes, gives = "save", Kind.IMAGE, Kind.IMAGE
@@ -69,6 +80,7 @@ class Save(Stage):
     quality: Annotated[int, Ge(1), Le(100)] = 95
     palette: bool = True
     to: str = "{folder}/{stem}"
+    provenance: Provenance = "file"
 
     def __post_init__(self) -> None:
         check_pattern(self.to)
@@ -91,7 +103,10 @@ class Save(Stage):
                 info=info,
                 quality=self.quality,
                 palette=self.palette,
+                record=run.record(item) if self.provenance == "file" else "",
             )
+            if self.provenance == "sidecar":
+                write_sidecar(path, run.record(item))
         for note in notes:
             item = item.noting(note)
         return item

@@ -6,22 +6,27 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from genloom import __version__
 from genloom.backend import Backend
 from genloom.card import Card, Part, Port, SizeRule
 from genloom.engine.model import CompiledModel
-from genloom.engine.stagerun import result_name
+from genloom.engine.stagerun import Once, result_name
 from genloom.errors import ModelError, StageError, UnknownName
 from genloom.models import Bundle
+from genloom.record import SIDECAR, Record
 from genloom.runtime import Network, Runtime, Settings
 from genloom.stage import Model
 from genloom.types import Array, Item, random_state
+
+T = TypeVar("T")
 
 Function = Callable[..., Mapping[str, Array]]
 """Computes a graph: input ports as keywords, output ports by name."""
@@ -35,6 +40,7 @@ class FakeRun:
         seed: the pipeline's seed.
         stage: id of the stage, which its random numbers depend on.
         folder: where finished files go; a temporary folder unless said.
+        ends: whether what the stage gives goes straight into files of 8 bits.
 
     Attributes:
         files: what was written, under its final name, in order.
@@ -47,10 +53,12 @@ class FakeRun:
         seed: int = 0,
         stage: str = "stage",
         folder: Path | None = None,
+        ends: bool = False,
     ) -> None:
         self.models: dict[str, Model] = dict(models or {})
-        self.stage, self._seed, self._folder = stage, seed, folder
+        self.stage, self._seed, self._folder, self.ends = stage, seed, folder, ends
         self.files: list[Path] = []
+        self._once = Once()
 
     @property
     def seed(self) -> int:
@@ -76,6 +84,21 @@ class FakeRun:
             raise UnknownName.of("model", name, self.models)
         return self.models[name]
 
+    def record(self, item: Item) -> str:
+        """A record that says only the seed, and the item by its key."""
+        record = Record(
+            record=1, genloom=__version__, pipeline="fake", seed=self._seed, stages=(), key=item.key
+        )
+        return record.text()
+
+    def file(self, path: Path) -> bytes:
+        """The bytes of a file that an option names."""
+        return path.read_bytes()
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for each key."""
+        return self._once(key, make)
+
     @contextmanager
     def output(self, item: Item, ending: str, pattern: str = "{folder}/{stem}") -> Iterator[Path]:
         """A file to write into; it gets its name when the block ended well."""
@@ -87,6 +110,9 @@ class FakeRun:
             if not temporary.exists():
                 raise StageError("it asked for an output file but wrote none", where=self.stage)
             temporary.replace(final)
+            sidecar = temporary.with_name(f"{temporary.name}{SIDECAR}")
+            if sidecar.exists():
+                sidecar.replace(final.with_name(f"{final.name}{SIDECAR}"))
         finally:
             temporary.unlink(missing_ok=True)
         self.files.append(final)
@@ -167,7 +193,7 @@ class FakeModel(CompiledModel):
 
     def __init__(self, card: Card, backend: Backend, runtime: FakeRuntime) -> None:
         bundle = _Memory(Path(card.name), card)
-        super().__init__(bundle, backend, lambda graph: runtime.compile(graph, Settings()))
+        super().__init__(bundle, backend, lambda graph, _: runtime.compile(graph, Settings()))
         self.calls: list[tuple[str, dict[str, Array]]] = []
 
     def run(self, part: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -239,7 +265,7 @@ def _card(
             part: Part(
                 file=f"{part}.onnx",
                 sha256=hashlib.sha256(_graph(name, channels, part)).hexdigest(),
-                opset=18,
+                opset=1,
                 inputs=inputs,
                 outputs=outputs,
             )

@@ -31,6 +31,8 @@ FILES = {
 }
 _SHARE = Path("share/datasets")
 _UNSIGNED_BYTE = 8
+MOST_BYTES = 2**32
+"""Most bytes that a file is read or unpacked to: four times the largest such data set, and more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,8 @@ def read_idx(path: Path) -> Array:
         GenloomError: when it is damaged or holds something else.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise GenloomError(f"the file cannot be read ({error})", where=str(path)) from None
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != _UNSIGNED_BYTE:
