@@ -166,7 +166,7 @@ def bound(graph: Path, work: Path, options: argparse.Namespace) -> dict[str, flo
     import cv2
 
     from genloom.catalog import Catalog
-    from genloom.engine.plan import runtime_named
+    from genloom.engine.compiling import runtime_named
     from genloom.runtime import Settings
     from genloom.runtime.pixels import IMAGE, in_pixels
 

@@ -18,10 +18,15 @@ from genloom.hookspecs import hookimpl
 
 OPSET = 18
 
+# What somebody tuned on this machine is no concern of the tests.
+os.environ.setdefault("GENLOOM_TUNED", "off")
+
 # What must land is decided by the same examples each time, however slow the machine; to look for
 # others: HYPOTHESIS_PROFILE=default.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+os.environ["GENLOOM_CACHE"] = "off"  # what tests compile is not the user's
 
 
 class TinyImage(Backend):

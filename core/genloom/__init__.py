@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from genloom.card import Card as Card
     from genloom.catalog import Catalog as Catalog
     from genloom.engine.plan import Plan as Plan
-    from genloom.engine.plan import RunSettings as RunSettings
     from genloom.engine.report import Report as Report
     from genloom.engine.reproduce import reproduce as reproduce
+    from genloom.engine.settings import RunSettings as RunSettings
     from genloom.errors import GenloomError as GenloomError
     from genloom.hookspecs import hookimpl as hookimpl
     from genloom.options import ModelName as ModelName
@@ -58,7 +58,7 @@ _HOMES = {
     "Record": "record",
     "Report": "engine.report",
     "Run": "stage",
-    "RunSettings": "engine.plan",
+    "RunSettings": "engine.settings",
     "Runtime": "runtime",
     "Stage": "stage",
     "hookimpl": "hookspecs",

@@ -15,11 +15,15 @@ from genloom import models, pipeline
 from genloom.backend import class_weights
 from genloom.card import Card
 from genloom.catalog import Catalog
+from genloom.engine import bench, tune
 from genloom.engine.again import plans_again
+from genloom.engine.compiling import compiled, runtime_named
+from genloom.engine.cutting import TILE
 from genloom.engine.execute import execute
-from genloom.engine.model import TILE, CompiledModel
-from genloom.engine.plan import Plan, RunSettings, bind, compiled, runtime_named
+from genloom.engine.model import CompiledModel
+from genloom.engine.plan import Plan, bind
 from genloom.engine.report import Report
+from genloom.engine.settings import RunSettings
 from genloom.engine.status import Status, examine
 from genloom.engine.verify import verify_all
 from genloom.errors import ModelError, shown
@@ -47,9 +51,8 @@ class LoadedPipeline:
             out: the output folder.
             settings: fields of `genloom.RunSettings`.
         """
-        many = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-        paths = tuple(os.fspath(path) for path in many)
-        return bind(self.pipeline, self.catalog, Inputs(paths, Path(out)), RunSettings(**settings))
+        chosen = RunSettings(**settings)
+        return bind(self.pipeline, self.catalog, Inputs(_paths(inputs), Path(out)), chosen)
 
     def run(
         self,
@@ -65,6 +68,43 @@ class LoadedPipeline:
             GenloomError: when nothing could be run; pictures that fail are in the report instead.
         """
         return execute(self.plan(inputs, out, **settings), observe)
+
+    def bench(self, inputs: Paths, *, rounds: int = bench.ROUNDS, **settings: Any) -> bench.Bench:
+        """Measure how fast it is and what limits it, as `genloom bench` does.
+
+        Raises:
+            GenloomError: when nothing can be run, or no picture comes through.
+        """
+        chosen = RunSettings(**settings)
+        return bench.bench(self.pipeline, self.catalog, _paths(inputs), chosen, rounds)
+
+    def tune(
+        self,
+        inputs: Paths,
+        *,
+        seconds: float = tune.SECONDS,
+        tell: Callable[[str], None] = lambda text: None,
+        **settings: Any,
+    ) -> list[tune.Tuning]:
+        """Find the fastest settings for its models and keep them, as `genloom tune` does.
+
+        Args:
+            inputs: pictures to measure on; `()` for pipelines that sample.
+            seconds: to spend in all, about.
+            tell: told in words of every step.
+            settings: of `genloom.RunSettings` the runtime, `precision_floor` and `queue_bytes`.
+
+        Raises:
+            GenloomError: when the pipeline has no models, or does not run.
+            OutputError: when what was found cannot be kept.
+        """
+        chosen = RunSettings(**settings)
+        return tune.tune(self.pipeline, self.catalog, _paths(inputs), chosen, seconds, tell)
+
+
+def _paths(inputs: Paths) -> tuple[str, ...]:
+    many = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    return tuple(os.fspath(path) for path in many)
 
 
 def load_pipeline(
@@ -170,6 +210,11 @@ class OpenModel:
             result = self.model.decode(self.model.encode(batch))
         return _like(result.pixels, given)
 
+    @property
+    def notes(self) -> list[str]:
+        """What one should know of how it computed so far: where memory ran out, say."""
+        return self.model.fallback.notes()
+
     def encode(self, pictures: Array) -> Floats:
         """Pictures to latents N×…: the mean, where there is a posterior."""
         return np.asarray(self.model.encode(_batch(_pixels(pictures))).values, np.float32)
@@ -271,6 +316,9 @@ def open_model(
     catalog: Catalog | None = None,
 ) -> OpenModel:
     """Open a model by name or path, compiled and ready; `tile`, `precision` as in `RunSettings`.
+
+    What a provider has no memory for, the CPU computes where `provider` is `auto`; the model's
+    `notes` say so.
 
     Raises:
         UnknownName: when there is no such model.

@@ -198,9 +198,6 @@ def _codecs() -> Iterator[Check]:
     for name, there in machine.codecs().items():
         if there:
             yield Check("files", "ok", name)
-        elif name == "OpenCV":
-            hint = "python -m pip install --force-reinstall opencv-python-headless"
-            yield Check("files", "broken", "OpenCV does not load", f"Install it again: {hint}")
         else:
             hint = f"{name} files cannot be read; a newer Pillow has it"
             yield Check("files", "note", f"{name} missing", hint)

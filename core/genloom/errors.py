@@ -4,6 +4,7 @@
     ├── InvalidFile              2   a pipeline, recipe or card, all of its problems at once
     ├── UnknownName              2   a stage, model, pipeline, provider … nobody brings
     ├── ModelError               2   a bundle that is damaged or does not fit the pipeline
+    │   └── OutOfMemory          2   a call of a network that needs more memory than there is
     ├── OptionError              2   an option that does not go with the others of its stage
     ├── OutputError              2   an output folder that is in use, or not ours to write
     ├── ImageError               1   one picture that cannot be read or written; skipped
@@ -95,7 +96,15 @@ class ModelError(GenloomError):
     def at(self, where: str) -> ModelError:
         """The same error at a place, unless it knows a nearer one."""
         said = {"expected": self.expected, "got": self.got, "hint": self.hint}
-        return ModelError(self.what, where=self.where or where, **said)
+        return type(self)(self.what, where=self.where or where, **said)
+
+
+class OutOfMemory(ModelError):
+    """A call of a network, or its compilation, that needs more memory than there is.
+
+    Runtimes raise it, so that the engine tries again with less: fewer pictures at a time, smaller
+    tiles, the CPU.
+    """
 
 
 class OptionError(GenloomError):

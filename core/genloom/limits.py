@@ -26,19 +26,39 @@ MAX_SCANNED = 50 * MAX_PIXELS
 MAX_TAG_VALUES = 2**20
 """Most numbers in one tag of a TIFF: the tiles of a gigapixel in tiles of 32×32."""
 
+MAX_PNG_CHUNKS = 2**20
+"""Most chunks of a PNG: the largest file in parts of 4 KiB, half of what writers usually make."""
+
+MAX_PNG_OTHER_CHUNKS = 10_000
+"""Most chunks of a PNG that hold no pixels; files people have are seen with some dozens."""
+
+MAX_PNG_OTHER_BYTES = 2**28
+"""Most bytes in those: editors put whole documents there, and they are held while it is read."""
+
 MAX_HEADER_BYTES = 65536
 """Longest header of a PPM, comments included, which Pillow reads letter by letter."""
 
 MAX_TEXT_PPM_BYTES = 100_000_000
 """Largest PPM whose pixels are written as text: such are read at three megabytes a second."""
 
+SMALL_FILE = 65536
+"""Files up to so many bytes are read whole where the header of others is: the disk does as much."""
+
+READ_ONCE = 8 * 2**20
+"""Files up to so many bytes are hashed and decoded from memory, read once."""
+
 PEAK = {"WEBP": 8, "AVIF": 8, "HEIF": 8}
 """Bytes that decoding holds at its peak for each byte of the picture; `USUAL_PEAK` for others."""
 
 USUAL_PEAK = 5
 
+COPIES = 3
+"""Times a picture is held while it is turned upright and its alpha taken out of it; and what a file
+has besides pixels, while it is understood."""
+
 ROOM = 0.8
-"""Part of the memory that is free which decoding one picture may ask for."""
+"""Part of the memory that is free which decoding one picture may ask for, and of the disk one array
+that is too large for memory."""
 
 LARGE = 256 * 2**20
 """Pictures that ask for more bytes than this are decoded one at a time."""
@@ -56,6 +76,12 @@ MAX_YAML_DEPTH = 20
 
 MAX_PROBLEMS = 100
 """Problems of one file that are told; nobody mends more at once."""
+
+MAX_RECORD = 1_000_000
+"""Most characters of a record of how a picture was made: a thousand times what one has."""
+
+MAX_OPTION_FILE_BYTES = 2**30
+"""Largest file that an option of a stage may name: it is hashed, and held while the run lasts."""
 
 # Bundles.
 
@@ -85,3 +111,8 @@ FURTHEST = 1e9
 
 MAX_TILES = 1_000_000
 """Most tiles that one picture is cut into: a gigapixel in tiles of 32×32."""
+
+# Kept between runs.
+
+MAX_CACHE_BYTES = 2**30
+"""Size of the folder of compiled graphs; each is about as large as its graph."""

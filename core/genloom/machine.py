@@ -84,13 +84,7 @@ def nvidia_gpu() -> str:
 
 
 def codecs() -> dict[str, bool]:
-    """Image formats that depend on how Pillow and OpenCV were built, and whether they are there."""
+    """Image formats that depend on how Pillow was built, and whether they are there."""
     from PIL import features
 
-    found = {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}
-    try:
-        import cv2
-
-        return found | {f"OpenCV {cv2.__version__}": True}
-    except ImportError:
-        return found | {"OpenCV": False}
+    return {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}

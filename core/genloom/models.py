@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,16 @@ def user_folder() -> Path:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model on disk: its folder, its card, and in words who brought it."""
+    """A model on disk: its folder, its card, and in words who brought it.
+
+    Attributes:
+        stamp: size and time of each of its files when it was opened.
+    """
 
     folder: Path
     card: Card
     origin: str = "a path"
+    stamp: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path, origin: str = "a path") -> Bundle:
@@ -48,9 +54,10 @@ class Bundle:
             ModelError: when there is no card, or the files it names are too large.
             InvalidFile: with every problem of the card.
         """
-        bundle = cls(folder, Card.read(folder), origin)
-        named = {part.file for part in bundle.card.parts.values()}
-        size = sum((folder / name).stat().st_size for name in named if (folder / name).is_file())
+        card = Card.read(folder)
+        bundle = cls(folder, card, origin, _stamp(folder, card))
+        named = {part.file for part in card.parts.values()}
+        size = sum(size for name, (size, _) in bundle.stamp.items() if name in named)
         if size > MAX_BUNDLE_BYTES:
             raise ModelError(
                 "the model is too large",
@@ -66,6 +73,11 @@ class Bundle:
         # Without defaults, so that a field that is added later changes no digest.
         said = self.card.model_dump(mode="json", exclude=_IN_WORDS, exclude_defaults=True)
         return digest_of(said)
+
+    @property
+    def changed(self) -> bool:
+        """Whether one of its files was written to, replaced or removed since it was opened."""
+        return bool(self.stamp) and _stamp(self.folder, self.card) != self.stamp
 
     @property
     def nbytes(self) -> int:
@@ -137,6 +149,19 @@ class Bundle:
                 hint="The file is damaged or was replaced; get or train the bundle again",
             )
         return data
+
+
+def _stamp(folder: Path, card: Card) -> dict[str, tuple[int, int]]:
+    """Size and time of the card and of each file it names that is there."""
+    names = {CARD, *(part.file for part in card.parts.values())}
+    if card.tensors is not None:
+        names.add(card.tensors.file)
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            facts = (folder / name).stat()
+            found[name] = (facts.st_size, facts.st_mtime_ns)
+    return found
 
 
 def _check_file(what: str, path: Path) -> None:

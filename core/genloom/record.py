@@ -15,12 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genloom import imaging
 from genloom.errors import GenloomError
+from genloom.limits import MAX_RECORD
 
 SIDECAR = ".json"
 """What is added to the whole name of a picture's file for the one beside it with its record."""
-
-MOST = 1_000_000
-"""Most characters of a record that is read."""
 
 
 class _Part(BaseModel):
@@ -116,7 +114,7 @@ class Record(_Part):
         sidecar = path if path.suffix == SIDECAR else path.with_name(f"{path.name}{SIDECAR}")
         text = "" if path == sidecar else imaging.read_record(path)
         if not text and sidecar.is_file():
-            if sidecar.stat().st_size > MOST:
+            if sidecar.stat().st_size > MAX_RECORD:
                 raise GenloomError("the file is too large for a record", where=str(sidecar))
             text = sidecar.read_text(encoding="utf-8", errors="replace")
         if not text:
@@ -136,7 +134,7 @@ class Record(_Part):
             GenloomError: when it is none, or one of a version that this genloom does not know.
         """
         said = {"expected": "a record of genloom, version 1", "where": where}
-        if len(text) > MOST:
+        if len(text) > MAX_RECORD:
             raise GenloomError("the record is too long", got=f"{len(text)} characters", **said)
         try:
             return cls.model_validate_json(text)

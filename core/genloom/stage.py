@@ -14,6 +14,7 @@ import numpy as np
 
 from genloom.card import Card
 from genloom.errors import GenloomError
+from genloom.listing import Listing, Numbered, portions
 from genloom.types import Array, Batch, Item, Kind
 
 Box = tuple[int, int, int, int]
@@ -229,9 +230,25 @@ class Stage:
                 f"a pipeline that begins with '{self.name}' takes no input",
                 got=", ".join(inputs.paths),
             )
-        for index in range(int(getattr(self, "count", 0))):
-            key = f"{self.name}-{index:06d}"
-            yield Item(key=key, name=key)
+        for numbered in self._numbered():
+            yield from numbered.items(range(len(numbered)))
+
+    def listings(self, inputs: Inputs) -> Iterator[Listing]:
+        """The same items in portions, of which each item is made only when it is wanted.
+
+        A stage that can say what its files are known by faster than it makes items of them defines
+        this beside `sources`: of a run that is done, nothing else is asked.
+        """
+        if type(self).sources is Stage.sources and not inputs.paths:
+            return self._numbered()
+        return portions(self.sources(inputs))
+
+    def _numbered(self) -> Iterator[Numbered]:
+        numbers = range(int(getattr(self, "count", 0)))
+        return (
+            Numbered(self.name, numbers[start : start + 10_000])
+            for start in range(0, len(numbers), 10_000)
+        )
 
     def cost(self, item: Item) -> int:
         """For a stage that opens a chain: bytes its result will hold, as far as can be told."""

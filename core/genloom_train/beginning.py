@@ -56,6 +56,10 @@ def begin_with(training: Training, module: nn.Module, bundle: Bundle) -> None:
     for part, graph in training.graphs(module).items():
         model = onnx.load_model_from_string(bundle.graph(part))
         held = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+        for node in model.graph.node:  # of biases that are equal, as at 0, the exporter keeps one
+            _, weight, bias = (*node.input, "", "", "")[:3]
+            if weight.endswith(".weight") and bias in held:
+                held.setdefault(f"{weight.removesuffix('weight')}bias", held[bias])
         _fill(part, graph, held, bundle)
 
 

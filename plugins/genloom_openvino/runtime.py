@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import queue
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from genloom.errors import GenloomError, MissingRequirement, ModelError, did_you_mean
-from genloom.runtime import EXACT, Network, Runtime, Settings, not_at_hand, proto
+from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory, did_you_mean
+from genloom.runtime import EXACT, Network, Runtime, Settings, cache, memory, not_at_hand, proto
 from genloom.types import Array
 
 DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
@@ -52,10 +53,6 @@ class OpenVino(Runtime):
         core, device = self._opened(), DEVICES[provider]
         data = graph if isinstance(graph, bytes) else _bytes_of(graph)
         proto.check_whole(data)
-        try:
-            model = core.read_model(data, b"")
-        except Exception as error:
-            raise ModelError(f"the graph does not load in OpenVINO ({_reason(error)})") from None
         precision = _precision(
             settings.precision, core.get_property(device, "OPTIMIZATION_CAPABILITIES")
         )
@@ -71,11 +68,23 @@ class OpenVino(Runtime):
                     f"the provider '{provider}' has no option '{name}'",
                     hint=did_you_mean(name, sorted(known)),
                 )
+        chosen = {**config, **settings.options}
+        key = _key(core, device, data, chosen)
+        if kept := _kept(core, device, key, chosen):
+            return _Compiled(kept[0], provider, kept[1], precision)
+        try:
+            model = core.read_model(data, b"")
+        except Exception as error:
+            if said := memory.ran_out(error):
+                raise OutOfMemory(f"there is no memory to load the graph ({said})") from None
+            raise ModelError(f"the graph does not load in OpenVINO ({_reason(error)})") from None
         # Compiling folds operators away, and the ports then go by the names of their neighbours.
         names = [port.any_name for port in (*model.inputs, *model.outputs)]
         try:
-            compiled = core.compile_model(model, device, {**config, **settings.options})
+            compiled = core.compile_model(model, device, chosen)
         except Exception as error:
+            if said := memory.ran_out(error):
+                raise OutOfMemory(f"there is no memory to compile the graph ({said})") from None
             if settings.options and _compiles(core, model, device, config):
                 raise GenloomError(
                     f"the provider '{provider}' did not take its options ({_reason(error)})",
@@ -85,6 +94,7 @@ class OpenVino(Runtime):
                 f"the provider '{provider}' did not take the graph ({_reason(error)})",
                 hint="`genloom doctor` says what is missing",
             ) from None
+        _keep(key, compiled, names)
         return _Compiled(compiled, provider, names, precision)
 
     def _opened(self) -> Any:
@@ -108,6 +118,7 @@ class _Compiled(Network):
         self._compiled = compiled
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.provider, self.precision = provider, precision
+        self.together = provider == "openvino-gpu"
         count = len(compiled.inputs)
         ports = (*compiled.inputs, *compiled.outputs)
         self._ports = dict(zip(names, ports, strict=True))
@@ -123,18 +134,29 @@ class _Compiled(Network):
         }
         self._check_shapes(feed)
         try:
+            results = self._results({self._ports[name]: array for name, array in feed.items()})
+        except Exception as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+            if said := memory.ran_out(error):
+                raise OutOfMemory(f"the graph ran out of memory ({said})", got=shapes) from None
+            raise ModelError(f"the graph failed ({_reason(error)})", got=shapes) from None
+        return results
+
+    def _results(self, given: Mapping[Any, Array]) -> dict[str, Array]:
+        """One call. A request whose call failed is not used again.
+
+        Started and waited for, since `infer` raises nothing when memory runs out on the processor,
+        and gives the results of the call before (OpenVINO 2026.4).
+        """
+        try:
             request = self._requests.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
-        try:
-            given = {self._ports[name]: array for name, array in feed.items()}
-            results = request.infer(given, share_inputs=True)
-            return {name: results[self._ports[name]].copy() for name in self.outputs}
-        except Exception as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
-            raise ModelError(f"the graph failed ({_reason(error)})", got=shapes) from None
-        finally:
-            self._requests.put(request)
+        request.start_async(given, share_inputs=True)
+        request.wait()
+        results = {n: request.get_tensor(self._ports[n]).data.copy() for n in self.outputs}
+        self._requests.put(request)
+        return results
 
     def _check_shapes(self, feed: Mapping[str, Array]) -> None:
         """OpenVINO says of a wrong shape that a tensor has no room."""
@@ -158,6 +180,42 @@ def _precision(asked: str, capabilities: Sequence[str]) -> str:
     if asked == "auto":
         return lower[0] if lower else EXACT
     return asked if asked in lower else EXACT
+
+
+def _key(core: Any, device: str, graph: bytes, config: Mapping[str, str]) -> str:
+    """Name under which a compiled graph is kept; empty where the device cannot give it away."""
+    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    if "EXPORT_IMPORT" not in capabilities or cache.folder() is None:
+        return ""
+    facts = {
+        "runtime": f"openvino {core.get_versions(device)[device].build_number}",
+        "device": f"{device} {core.get_property(device, 'FULL_DEVICE_NAME')}",
+        "capabilities": " ".join(sorted(capabilities)),
+        "config": json.dumps(dict(config), sort_keys=True),
+    }
+    return cache.key(graph, facts)
+
+
+def _kept(core: Any, device: str, key: str, config: Mapping[str, str]) -> Any:
+    """A compiled graph that was kept, and the names of its ports; None where there is none."""
+    data = cache.get(key) if key else None
+    if data is None:
+        return None
+    try:
+        names, _, blob = data.partition(b"\n")
+        return core.import_model(blob, device, dict(config)), json.loads(names)
+    except Exception:  # of another driver, say: it is compiled and kept again
+        return None
+
+
+def _keep(key: str, compiled: Any, names: Sequence[str]) -> None:
+    if not key:
+        return
+    try:
+        blob = compiled.export_model().getvalue()
+    except Exception:  # a device that says it can, and cannot with this graph
+        return
+    cache.put(key, json.dumps(list(names)).encode() + b"\n" + blob)
 
 
 def _compiles(core: Any, model: Any, device: str, config: Mapping[str, str]) -> bool:

@@ -36,6 +36,8 @@ class UpscalerConfig:
         adversarial: weight of a discriminator's verdict (SRGAN); 0 trains without one.
         relativistic: whether the discriminator says which of two pictures is more real, rather than
             whether one is (Jolicoeur-Martineau 2019; ESRGAN).
+        checkerboard: weight of the error that repeats from one small pixel to the next: a pattern
+            that a discriminator lets pass, and eyes do not.
         discriminator_width: channels of its first layer.
         discriminator_rate: its learning rate, as a multiple of the recipe's.
     """
@@ -50,6 +52,7 @@ class UpscalerConfig:
     features: Literal["random", "vgg19"] = "random"
     adversarial: Weight = 0.0
     relativistic: bool = True
+    checkerboard: Weight = 0.0
     discriminator_width: Annotated[int, Interval(ge=1, le=1024)] = 32
     discriminator_rate: Annotated[float, Interval(gt=0, le=100)] = 1.0
 

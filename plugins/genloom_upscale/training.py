@@ -31,6 +31,7 @@ from genloom_upscale import UpscalerConfig
 from genloom_upscale.network import Upscalers
 
 CHUNK = 8
+CELLS = 8
 PREVIEW_PICTURES = 4
 BETAS = (0.9, 0.99)
 
@@ -95,6 +96,10 @@ class UpscalerTraining(Training):
         pixel = (made - high).abs().mean()
         loss = config.pixel * pixel
         report = {"pixel": pixel.detach(), "psnr": psnr(made.detach(), high).mean()}
+        if config.checkerboard:
+            pattern = checkerboard(made - high, config.scale)
+            loss = loss + config.checkerboard * pattern
+            report["checkerboard"] = pattern.detach()
         if self._features is not None:
             seen = perceptual_distance(self._features.to(high.device), made, high)
             loss = loss + config.perceptual * seen
@@ -175,3 +180,16 @@ def enlarged(image: Tensor, scale: int) -> Tensor:
         image, size, mode="bicubic", antialias=True, align_corners=False
     )
     return larger.clamp(0, 1)
+
+
+def checkerboard(error: Tensor, scale: int) -> Tensor:
+    """How strongly an error N×C×H×W repeats every `scale` pixels; 0 is not at all.
+
+    The pixels at one place within their small pixel are averaged over `CELLS`² small pixels: what
+    is left of their differences is a pattern. The mean of its absolute values.
+    """
+    places = functional.pixel_unshuffle(error, scale)
+    cells = min(CELLS, *places.shape[2:])
+    mean = functional.avg_pool2d(places, cells, max(1, cells // 2))
+    pattern = mean.reshape(len(error), -1, scale**2, *mean.shape[2:])
+    return (pattern - pattern.mean(2, keepdim=True)).abs().mean()

@@ -12,6 +12,7 @@ from PIL import Image
 from genloom.cli import main, progress
 from genloom.engine.packet import Failure
 from genloom.engine.report import Report
+from genloom.engine.timing import Times
 from genloom.types import Item
 
 
@@ -194,6 +195,7 @@ def test_a_report_and_its_failures_are_plain_values():
         "precisions": {},
         "failures": [{"key": "grid:#0", "source": None, "stage": "grid", "reason": "told to"}],
         "notes": {"resized": ["a.png"]},
+        "times": Times().plain(),
     }
 
 

@@ -13,6 +13,7 @@ from genloom.card import Part, Port, SizeRule
 from genloom.engine.calls import _followed
 from genloom.engine.networks import Form
 from genloom.errors import GenloomError, ImageError, ModelError
+from genloom.runtime import Network
 from genloom.stage import Inputs
 from genloom.stages.load import Load
 from genloom.testing import FakeRun
@@ -185,7 +186,7 @@ def guided(catalog):
     object.__setattr__(model.bundle, "card", card)
     sizes = []
 
-    class Sum:
+    class Sum(Network):
         def run(self, inputs):
             assert inputs["image"].shape == inputs["albedo"].shape
             sizes.append(inputs["image"].shape)

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,15 +23,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genloom import imaging, limits, load_pipeline, machine, pipeline, yamlfile
+from genloom import imaging, limits, load_pipeline, machine, pipeline, scratch, yamlfile
 from genloom.card import CARD, Card, Port, SizeRule
+from genloom.engine.compiling import runtime_named
+from genloom.engine.cutting import Cutting
 from genloom.engine.journal import Journal
-from genloom.engine.model import CompiledModel
-from genloom.engine.plan import runtime_named
 from genloom.engine.shards import WHOLE, Shard
 from genloom.engine.verify import verify
 from genloom.errors import GenloomError, ImageError, InvalidFile, ModelError, OutputError
-from genloom.imaging import guard
+from genloom.imaging import guard, png_chunks
+from genloom.imaging.deep import with_directory
 from genloom.models import Bundle
 from genloom.runtime import Settings, proto
 
@@ -296,12 +298,119 @@ def test_damaged_exif_does_not_keep_a_picture_from_being_measured(kind):
 
 
 def test_a_picture_that_memory_has_no_room_for_is_refused(monkeypatch):
-    data = hostile.png_bomb(6000, 6000, colour=2)
+    data = hostile._saved(Image.new("RGB", (6000, 6000)), "JPEG")
     monkeypatch.setattr(machine, "free_memory", lambda: 2**29)
     with pytest.raises(ImageError, match=r"not enough memory .* at most 0\.4 GiB.*up to 0\.5 GiB"):
         imaging.read(NOWHERE, data)
     monkeypatch.setattr(machine, "free_memory", lambda: None)  # a system that does not tell
     assert imaging.read(NOWHERE, data).pixels.shape == (6000, 6000, 3)
+
+
+def test_a_picture_that_is_read_by_strips_needs_little_memory(monkeypatch, tmp_path):
+    data = hostile.png_bomb(6000, 6000, colour=2)
+    monkeypatch.setattr(machine, "free_memory", lambda: 300 * 2**20)
+    monkeypatch.setattr(guard, "LARGE", 2**20)
+    with pytest.raises(ImageError, match=r"at most 0\.2 GiB.*up to 0\.5 GiB"):
+        imaging.read(NOWHERE, data)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 2**20)
+    with scratch.within(tmp_path):
+        assert not imaging.read(NOWHERE, data).pixels.any()
+
+
+@pytest.mark.parametrize("tile", [None, 512])
+def test_large_strips_and_tiles_of_a_tiff_are_counted_as_large_as_they_are(
+    monkeypatch, tmp_path, tile
+):
+    rows = tile or 1500
+    side = 512 if tile else 2000
+    count = -(-2000 // rows) * -(-2000 // side)
+    packed = zlib.compress(bytes(rows * side * 3))
+    at, size = (322, 323, 324, 325), (side, rows)
+    if not tile:
+        at, size = (278, 273, 279), (rows,)
+    places = tuple(8 + n * len(packed) for n in range(count))
+    entries = {256: 2000, 257: 2000, 258: (8, 8, 8), 259: 8, 262: 2, 277: 3}
+    entries |= dict(zip(at, (*size, places, (len(packed),) * count), strict=True))
+    data = with_directory(bytes(8) + packed * count, "<", entries)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 2**20)
+    monkeypatch.setattr(scratch, "STRIP", 2**20)
+    monkeypatch.setattr(guard, "LARGE", 2**20)
+    piece = rows * (2048 if tile else 2000) * 3
+    with scratch.within(tmp_path):
+        monkeypatch.setattr(machine, "free_memory", lambda: 5 * piece)
+        with pytest.raises(ImageError, match="not enough memory"):
+            imaging.read(NOWHERE, data)
+        monkeypatch.setattr(machine, "free_memory", lambda: 8 * piece + 4 * 2**20)
+        assert not imaging.read(NOWHERE, data).pixels.any()
+
+
+def test_a_strip_that_is_larger_stored_than_decoded_is_counted_as_it_is_stored(monkeypatch):
+    packed = zlib.compress(bytes(3000)) + bytes(2**20)
+    entries = {256: 100, 257: 20, 258: (8, 8, 8), 259: 8, 262: 2, 277: 3, 278: 10}
+    entries |= {273: (8, 8 + len(packed)), 279: (len(packed),) * 2}
+    data = with_directory(bytes(8) + packed * 2, "<", entries)
+    monkeypatch.setattr(scratch, "STRIP", 300)
+    monkeypatch.setattr(guard, "LARGE", 1000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 5 * 2**20)
+    with pytest.raises(ImageError, match="not enough memory"):
+        imaging.read(NOWHERE, data)
+
+
+def test_a_turned_picture_with_alpha_is_counted_as_often_as_it_is_held(monkeypatch):
+    image = Image.new("RGBA", (2500, 2500))
+    data = hostile._saved(image, "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+    monkeypatch.setattr(guard, "LARGE", 2**20)
+    monkeypatch.setattr(scratch, "STRIP", 2**20)
+    monkeypatch.setattr(machine, "free_memory", lambda: 3 * 25_000_000)  # of which 80 % may be used
+    with pytest.raises(ImageError, match="not enough memory"):
+        imaging.read(NOWHERE, data)
+    monkeypatch.setattr(machine, "free_memory", lambda: 5 * 25_000_000)
+    assert imaging.read(NOWHERE, data).alpha.shape == (2500, 2500)
+
+
+def with_chunks(*chunks, behind=False):
+    data = hostile._saved(Image.new("RGB", (9, 8), "red"), "PNG")
+    at = len(data) - 12 if behind else 33
+    return b"".join((data[:at], *chunks, data[at:]))
+
+
+@pytest.mark.parametrize("strip", [100, 2**24])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_of_very_many_chunks_or_bytes_beside_its_pixels_is_refused(
+    monkeypatch, strip, behind
+):
+    monkeypatch.setattr(scratch, "STRIP", strip)
+    few = limits.MAX_PNG_OTHER_CHUNKS - 2  # the header and the end are of them
+    text = hostile.png_chunk(b"tEXt", b"a\0b")
+    assert imaging.read(NOWHERE, with_chunks(*[text] * few, behind=behind)).pixels.any()
+    refused(with_chunks(*[text] * (few + 1), behind=behind), "too many chunks besides its pixels")
+    monkeypatch.setattr(png_chunks, "MAX_PNG_OTHER_BYTES", 5000)
+    large = hostile.png_chunk(b"prVt", bytes(5000))
+    refused(with_chunks(large, behind=behind), "too many bytes besides its pixels")
+    monkeypatch.setattr(png_chunks, "MAX_PNG_CHUNKS", 100)
+    empty = hostile.png_chunk(b"IDAT", b"")
+    refused(with_chunks(*[empty] * 100, behind=behind), "too many chunks; expected at most 100")
+
+
+def test_the_header_of_a_cut_png_is_the_one_that_was_measured(monkeypatch):
+    monkeypatch.setattr(scratch, "STRIP", 100)
+    huge = hostile.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    data = with_chunks()
+    with pytest.raises(ImageError, match="damaged"):
+        imaging.read(NOWHERE, data[:8] + huge + data[8:])
+
+
+def test_an_animated_png_is_not_counted_as_one_that_is_cut(monkeypatch):
+    frames = [Image.new("RGB", (900, 900), colour) for colour in ("red", "blue")]
+    data = hostile._saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    monkeypatch.setattr(scratch, "STRIP", 2**16)
+    monkeypatch.setattr(guard, "LARGE", 2**20)
+    monkeypatch.setattr(machine, "free_memory", lambda: 12_000_000)
+    with pytest.raises(ImageError, match="not enough memory"):
+        imaging.read(NOWHERE, data)
+    monkeypatch.setattr(machine, "free_memory", lambda: 20_000_000)
+    notes = ("only the first frame was read; 1 left out",)
+    assert imaging.read(NOWHERE, data).notes == notes
 
 
 def test_free_memory_is_the_least_that_machine_and_container_leave(tmp_path):
@@ -492,8 +601,8 @@ def test_ports_whose_names_are_no_text_are_a_model_error(runtime, onnx_bytes):
 
 
 def test_a_picture_is_not_cut_into_pieces_without_end(tiny_bundles, monkeypatch):
-    monkeypatch.setattr("genloom.engine.model.MAX_TILES", 10)
+    monkeypatch.setattr("genloom.engine.cutting.MAX_TILES", 10)
     bundle = Bundle.open(tiny_bundles / "tiny-image")
     card = bundle.card.model_copy(update={"size": SizeRule(fixed=(8, 8)), "receptive_field": 1})
     with pytest.raises(ModelError, match="pieces too small"):
-        CompiledModel(Bundle(NOWHERE, card), None, None)._tiles(80, 80)
+        Cutting(card).tiles(80, 80)

@@ -769,10 +769,10 @@ def test_permission_and_memory_failures_are_errors(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(GOOD["png"])
 
-    def deny(self):
+    def deny(self, *args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(ImageError, match="permission denied"):
         read(path)
 

@@ -1,5 +1,8 @@
 """The journal knows what is done, and belongs to one process."""
 
+import contextlib
+import os
+import sqlite3
 import subprocess
 import sys
 
@@ -73,11 +76,15 @@ def test_a_damaged_journal_is_reported_and_left_alone(tmp_path):
     assert path.read_bytes().startswith(b"this is not")
 
 
-def test_a_journal_of_another_version_is_refused(tmp_path):
+def test_a_journal_of_another_version_is_refused_and_left_as_it_is(tmp_path):
     with Journal(tmp_path) as journal:
         journal._database.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+        journal._database.execute("DROP INDEX standing_files")
     with pytest.raises(OutputError, match="another version"):
         Journal(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / ".genloom/journal.db")) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    assert "units" in names and "standing_files" not in names
 
 
 def test_an_output_folder_that_cannot_be_made_is_reported(tmp_path):
@@ -118,3 +125,16 @@ def test_whatever_lies_among_the_temporary_files_is_cleared(tmp_path):
         (journal.temporary / "file").touch()
         journal.clear_temporary()
         assert list(journal.temporary.iterdir()) == []
+
+
+def test_many_owners_are_found_as_each_by_itself(tmp_path):
+    odd = os.fsdecode(b"Caf\xe9.png")  # no text in any encoding
+    paths = ["A.png", odd, "stra\N{LATIN SMALL LETTER SHARP S}e.png"]
+    with Journal(tmp_path) as journal:
+        journal.claim([FileRecord(path, f"unit of {path}", 1, 2) for path in paths])
+        asked = ["a.PNG", odd, "STRASSE.png", "nobody's.png"]
+        found = journal.owners(asked)
+        assert found == {
+            path.casefold(): journal.file(path) for path in asked if journal.file(path)
+        }
+        assert len(found) == len(paths)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from genloom import models
 from genloom.card import Port, SizeRule
+from genloom.engine.compiling import compiled, runtime_named
 from genloom.engine.model import CompiledModel, reflect, turn, with_channels
 from genloom.engine.networks import Form
-from genloom.engine.plan import RunSettings, compiled, runtime_named
+from genloom.engine.settings import RunSettings
 from genloom.errors import ModelError
 from genloom.types import Batch, Item, as_float
 
@@ -81,9 +82,9 @@ def test_large_pictures_really_are_cut(open_tiny, monkeypatch):
     shapes = []
     original = CompiledModel._result
 
-    def spy(self, part, form, image, others):
+    def spy(self, networks, part, form, image, others):
         shapes.append(image.shape)
-        return original(self, part, form, image, others)
+        return original(self, networks, part, form, image, others)
 
     monkeypatch.setattr(CompiledModel, "_result", spy)
     batch = Batch.images(items(1), picture(1, 100, 100, 3))
@@ -146,11 +147,11 @@ def test_a_model_that_sees_a_picture_whole_is_never_cut(open_tiny, monkeypatch):
     model = open_tiny(tile=16)
     card = model.card.model_copy(update={"receptive_field": "global"})
     object.__setattr__(model.bundle, "card", card)
-    assert len(model._tiles(400, 400)) == 1
+    assert len(model.cutting.tiles(400, 400)) == 1
     fixed = card.model_copy(update={"size": SizeRule(fixed=(64, 64))})
     object.__setattr__(model.bundle, "card", fixed)
     with pytest.raises(ModelError, match="one size only"):
-        model._tiles(100, 100)
+        model.cutting.tiles(100, 100)
 
 
 def test_a_model_of_one_size_with_a_finite_field_is_tiled(open_tiny):
@@ -175,6 +176,8 @@ def seen_by(model, function):
     shapes = []
 
     class Spy:
+        together = False
+
         def run(self, inputs):
             shapes.append(inputs["image"].shape)
             return {"result": function(inputs["image"])}
@@ -212,7 +215,9 @@ def test_tiles_begin_at_multiples_of_the_stride_though_the_picture_is_none(open_
     shapes = seen_by(model, lambda image: image)
     pixels = picture(1, 61, 83, 3)
     result = model.image("network", Batch.images(items(1), pixels))
-    assert all(tile.rows.start % 8 == tile.columns.start % 8 == 0 for tile in model._tiles(61, 83))
+    assert all(
+        tile.rows.start % 8 == tile.columns.start % 8 == 0 for tile in model.cutting.tiles(61, 83)
+    )
     assert {shape[2] for shape in shapes} == {32, 29}
     assert np.allclose(result.pixels, as_float(pixels))
 
@@ -252,7 +257,7 @@ def test_padding_is_that_of_the_tools_networks_come_from():
 )
 def test_tiles_are_never_smaller_than_what_keeps_something_of_them(open_tiny, rule, field, side):
     model = changed(open_tiny(tile=16), size=rule, receptive_field=field)
-    assert model.cutting == f"tiles of {side}, field {field} px"
+    assert str(model.cutting) == f"tiles of {side}, field {field} px"
     pixels = picture(1, 200, 98, 3)
     result = model.image("network", Batch.images(items(1), pixels), **LEVEL)
     assert np.allclose(result.pixels, blur(pixels), atol=1e-5)

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from genloom import Catalog, Kind, Stage, hookimpl, load_pipeline
+from genloom.engine import plan
 from genloom.engine.execute import execute
 from genloom.engine.stagerun import Once, Shared, StageRun
-from genloom.errors import UnknownName
+from genloom.errors import GenloomError, UnknownName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +131,11 @@ def test_a_file_that_no_option_names_is_not_given(tmp_path):
     assert run.file(Path("table.txt")) == b"1"
     with pytest.raises(UnknownName, match=r"s: .*'table.tx'. Did you mean 'table.txt'"):
         run.file(Path("table.tx"))
+
+
+def test_a_file_too_large_to_hold_is_an_error_before_anything_is_made(chain, monkeypatch):
+    Path("one").write_text("3")
+    monkeypatch.setattr(plan, "MAX_OPTION_FILE_BYTES", 0)
+    with pytest.raises(GenloomError, match="too large; expected at most 0 bytes, got 1"):
+        chain(table="one").run("in", "out")
+    assert not made and not list(Path("out").rglob("*.png"))

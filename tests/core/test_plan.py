@@ -71,7 +71,7 @@ def test_a_pipeline_that_reads_nothing_refuses_inputs(chain):
             {"threads": 1.5},
             "'threads' is not right; expected a whole number of at least 0, got 1.5",
         ),
-        ({"tile": 0}, "'tile' is not right; expected a whole number of at least 16, got 0"),
+        ({"tile": 8}, "'tile' is not right; expected 0, or a whole number of at least 16, got 8"),
         ({"queue_bytes": 0}, "'queue_bytes' is not right; expected a whole number of at least 1"),
     ],
 )

@@ -1,35 +1,63 @@
 """What identifies inputs, and when they have changed."""
 
+import hashlib
 import os
 
 from PIL import Image
 
 from genloom import load_pipeline
-from genloom.engine import resume
-from genloom.engine.packet import Unit
+from genloom.engine import opening, resume
+from genloom.engine.packet import Packet, Unit
 from genloom.engine.records import Signature
-from genloom.types import Item
+from genloom.types import Batch, Item
 
 
 def signed(path):
-    return resume.sign(Item(key="0/a.png", name="a", source=path))
+    return opening.sign(Item(key="0/a.png", name="a", source=path))
 
 
 def test_a_file_that_changes_while_it_is_read_differs_from_its_signature(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"half")
     os.utime(path, ns=(1, 1))
-    digest = resume.hashlib.file_digest
+    digest = hashlib.file_digest
 
     def growing(file, name):
         found = digest(file, name)
         path.write_bytes(b"half and the rest")
         return found
 
-    monkeypatch.setattr(resume.hashlib, "file_digest", growing)
+    monkeypatch.setattr(hashlib, "file_digest", growing)
     signature = signed(path)
     item = Item(key="0/a.png", name="a", source=path)
     assert not resume._unchanged(Unit("a.png", item, inputs=(Signature.of(item),)), signature)
+
+
+def test_a_small_file_that_changes_after_it_was_read_differs_from_its_signature(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"half")
+    os.utime(path, ns=(1, 1))
+    item = Item(key="0/a.png", name="a", source=path)
+    unit = Unit("a.png", item, inputs=(Signature.of(item),))
+    packet = opening.with_bytes(Packet(unit, item, Batch.nothing([item])), 10)
+    path.write_bytes(b"half and the rest")
+    signature = opening.signed(packet)
+    assert packet.item.encoded == packet.batch.items[0].encoded == b"half"
+    assert (signature.size, signature.mtime) == (4, 1)
+    assert signature.sha256 == hashlib.sha256(b"half").hexdigest()
+    assert not resume._unchanged(Unit("a.png", item, inputs=(Signature.of(item),)), signature)
+    assert opening.without_bytes(packet).batch.items[0].encoded is None
+
+
+def test_only_regular_files_that_are_small_are_read_ahead(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "large.png").write_bytes(b"eleven byte")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for name in ("pipe", "device", "large", "empty", "gone"):
+        item = Item(key=name, name=name, source=tmp_path / f"{name}.png")
+        packet = Packet(Unit(name, item), item, Batch.nothing([item]))
+        assert opening.with_bytes(packet, 10) is packet
 
 
 def test_a_file_that_cannot_be_read_has_no_hash_and_equals_nothing(tmp_path):

@@ -114,9 +114,13 @@ def test_auto_goes_on_to_the_next_provider(runtime, monkeypatch, fault):
 def test_provider_options_and_threads_reach_the_library(runtime, monkeypatch):
     library = FakeOrt()
     monkeypatch.setattr(ort, "onnxruntime", lambda: library)
-    settings = Settings(provider="cuda", options={"device_id": "1"}, threads=3)
-    runtime.compile(b"", settings)
-    assert library.asked == [(CUDA, {"device_id": "1"}, 3)]
+    said = {"device_id": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+    settings = Settings(provider="cuda", options=said, threads=3)
+    network = runtime.compile(b"", settings)
+    assert library.asked == [(CUDA, {"arena_extend_strategy": "kSameAsRequested", **said}, 3)]
+    assert network.together, "a GPU is not filled by one tile"
+    runtime.compile(b"", Settings(provider="cuda"))
+    assert library.asked[-1][1]["cudnn_conv_algo_search"] == "HEURISTIC"
 
 
 def test_a_provider_option_that_the_library_would_ignore_is_refused(runtime, doubling, monkeypatch):
@@ -130,6 +134,25 @@ def test_a_provider_option_that_the_library_would_ignore_is_refused(runtime, dou
 def test_provider_options_without_a_provider_are_refused(runtime, doubling):
     with pytest.raises(GenloomError, match=r"need the name of one.*`--provider cpu`"):
         runtime.compile(doubling, Settings(options={"device_id": "1"}))
+
+
+def test_results_bound_to_a_device_are_the_same_and_the_caller_s_to_keep(
+    runtime, doubling, monkeypatch
+):
+    plain = runtime.compile(doubling, Settings(provider="cpu", threads=1))
+    monkeypatch.setattr(ort, "ON_DEVICE", {"cpu": "cpu"})
+    bound = runtime.compile(doubling, Settings(provider="cpu", threads=1))
+    assert not plain.together
+    kept = []
+    for shape in [(1, 2), (5, 2), (1, 2)]:
+        x = np.random.default_rng(len(kept)).random(shape, np.float32)
+        found, wanted = bound.run({"x": x}), plain.run({"x": x})
+        assert found.keys() == wanted.keys() == {"y"}
+        assert np.array_equal(found["y"], wanted["y"])
+        kept.append((found["y"], wanted["y"]))
+    assert all(np.array_equal(*pair) for pair in kept)
+    with pytest.raises(ModelError, match=r"x \(1, 3\)"):
+        bound.run({"x": np.zeros((1, 3), np.float32)})
 
 
 def test_damaged_bytes_are_a_model_error_in_one_line(runtime):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -276,7 +277,7 @@ def test_a_copy_is_whole_however_busily_the_journal_is_written(tmp_path, monkeyp
     """Each commit writes one name into two units; a copy that is torn would hold two names."""
     monkeypatch.setattr(snapshot, "HELD", set())  # as if another process had it
     (tmp_path / ".genloom").mkdir()
-    stop = threading.Event()
+    stop, pauses = threading.Event(), random.Random(0)
 
     def write():
         with Journal(tmp_path) as journal:
@@ -287,12 +288,15 @@ def test_a_copy_is_whole_however_busily_the_journal_is_written(tmp_path, monkeyp
                 record = UnitRecord("failed", "p", (), "s", f"{number}" + "x" * 3000)
                 journal.record([(unit, record, []) for unit in ("a", "b")])
                 number += 1
+                stop.wait(pauses.expovariate(100))
 
     thread = threading.Thread(target=write)
     thread.start()
     seen = set()
     try:
-        while len(seen) < 10:
+        for _ in range(100):
+            if len(seen) == 10:
+                break
             try:
                 with Snapshot(tmp_path) as copy:
                     reasons = {record.reason for _, record in copy.units("failed")}
@@ -305,6 +309,7 @@ def test_a_copy_is_whole_however_busily_the_journal_is_written(tmp_path, monkeyp
     finally:
         stop.set()
         thread.join()
+    assert seen, "not one copy was whole"
 
 
 def test_a_process_that_runs_into_the_folder_itself_is_not_disturbed(place):

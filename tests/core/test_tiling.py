@@ -54,3 +54,13 @@ def test_blended_tiles_count_the_same_everywhere_at_the_picture_s_edges():
         total[span.start * 2 : (span.start + span.length) * 2] += tiling.weights(span, 40, 8, 2)
     assert total.min() > 0
     assert total[0] == total[-1] == 1
+
+
+@given(height=st.integers(1, 300), width=st.integers(1, 300), most=st.integers(1, 9))
+def test_tiles_go_together_in_their_order_and_in_one_shape(height, width, most):
+    tiles = list(tiling.tiles((height, width), (40, 40), 4, 8))
+    groups = list(tiling.together(tiles, most))
+    assert [tile for group in groups for tile in group] == tiles
+    for group in groups:
+        assert len({(tile.rows.length, tile.columns.length) for tile in group}) == 1
+        assert 1 <= len(group) <= most

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from genloom.card import Port
-from genloom.engine.plan import runtime_named
+from genloom.engine.compiling import runtime_named
 from genloom.engine.verify import verify, verify_all
 from genloom.errors import ModelError
 from genloom.models import Bundle

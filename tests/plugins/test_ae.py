@@ -11,7 +11,7 @@ from torch.nn import functional
 import genloom
 from genloom import Item
 from genloom.card import Card, Part
-from genloom.engine.plan import runtime_named
+from genloom.engine.compiling import runtime_named
 from genloom.engine.verify import verify
 from genloom.errors import ModelError
 from genloom.models import Bundle

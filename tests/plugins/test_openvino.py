@@ -1,5 +1,6 @@
 """The runtime `openvino` keeps the contract of runtimes and computes what ONNX Runtime does."""
 
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,12 +8,18 @@ import numpy as np
 import pytest
 
 import genloom
-from genloom import doctor
+from genloom import doctor, models
 from genloom.card import Port
 from genloom.catalog import Catalog
-from genloom.engine.plan import runtime_named
-from genloom.errors import GenloomError, MissingRequirement, ModelError, PluginError
-from genloom.runtime import Settings, trial
+from genloom.engine.compiling import runtime_named
+from genloom.errors import (
+    GenloomError,
+    MissingRequirement,
+    ModelError,
+    OutOfMemory,
+    PluginError,
+)
+from genloom.runtime import Settings, cache, trial
 from genloom.runtime.best import Best
 from genloom.runtime.ort import OnnxRuntime
 from genloom_openvino.runtime import OpenVino
@@ -182,6 +189,159 @@ def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
     monkeypatch.setattr(runtime, "_core", Spy())
     runtime.compile(doubling, Settings())
     assert given[0]["CPU_RUNTIME_CACHE_CAPACITY"] == "64"
+
+
+@pytest.fixture
+def kept(runtime, tmp_path, monkeypatch):
+    """A cache of its own; gives its entries, and what was compiled and not read from it."""
+    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path / "cache"))
+    core, compiled = runtime._opened(), []
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+        def compile_model(self, model, device, config):
+            compiled.append(config)
+            return core.compile_model(model, device, config)
+
+    monkeypatch.setattr(runtime, "_core", Spy())
+    return lambda: sorted((tmp_path / "cache/graphs").glob("*.graph")), compiled
+
+
+def test_what_was_compiled_once_is_read_the_next_time_and_computes_the_same(runtime, kept):
+    entries, compiled = kept
+    bundle = models.find("denoise-photo", Catalog.load())
+    graph, inputs = (
+        bundle.graph("network"),
+        {
+            "image": np.random.default_rng(0).random((1, 3, 40, 56), np.float32),
+            "noise_level": np.full(1, 0.1, np.float32),
+        },
+    )
+    first = runtime.compile(graph, Settings(threads=1))
+    second = runtime.compile(graph, Settings(threads=1))
+    assert len(compiled) == len(entries()) == 1
+    assert (second.inputs, second.outputs) == (first.inputs, first.outputs)
+    assert (second.types, second.precision) == (first.types, first.precision)
+    assert np.array_equal(first.run(inputs)["result"], second.run(inputs)["result"])
+
+
+def test_other_graphs_settings_and_options_are_compiled_by_themselves(runtime, kept, onnx_bytes):
+    entries, compiled = kept
+    graphs = [
+        onnx_bytes([(operator, ["x", "x"], ["y"], {})], {"x": FREE}, {"y": FREE})
+        for operator in ("Add", "Mul")
+    ]
+    options = {"ENABLE_CPU_PINNING": "NO"}
+    for _ in range(2):
+        networks = [runtime.compile(graph, Settings(threads=1)) for graph in graphs]
+        runtime.compile(graphs[0], Settings(threads=2))
+        runtime.compile(graphs[0], Settings(threads=1, provider="openvino", options=options))
+    assert len(compiled) == len(entries()) == 4
+    x = np.full((1, 3, 2, 2), 3, np.float32)
+    assert [network.run({"x": x})["y"].max() for network in networks] == [6, 9]
+
+
+@pytest.mark.parametrize("damage", [b"", b"what is this", None])
+def test_a_damaged_entry_is_compiled_again_and_replaced(runtime, kept, doubling, damage):
+    entries, compiled = kept
+    runtime.compile(doubling, Settings(threads=1))
+    (entry,) = entries()
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    network = runtime.compile(doubling, Settings(threads=1))
+    x = np.ones((1, 3, 2, 2), np.float32)
+    assert np.array_equal(network.run({"x": x})["y"], 2 * x)
+    runtime.compile(doubling, Settings(threads=1))
+    assert len(compiled) == 2 and len(entries()) == 1
+
+
+def test_an_entry_that_openvino_does_not_take_is_compiled_again(runtime, kept, doubling):
+    entries, compiled = kept
+    runtime.compile(doubling, Settings(threads=1))
+    (entry,) = entries()
+    cache.put(entry.stem, b'["x", "y"]\nof another version')
+    runtime.compile(doubling, Settings(threads=1))
+    runtime.compile(doubling, Settings(threads=1))
+    assert len(compiled) == 2
+
+
+def test_nothing_is_kept_where_that_was_not_wanted(runtime, kept, doubling, monkeypatch):
+    entries, compiled = kept
+    monkeypatch.setenv("GENLOOM_CACHE", "off")
+    for _ in range(2):
+        runtime.compile(doubling, Settings(threads=1))
+    assert len(compiled) == 2 and not entries()
+
+
+LITTLE = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+from genloom.errors import OutOfMemory
+from genloom.runtime import Settings
+from genloom_openvino.runtime import OpenVino
+
+graph = Path(sys.argv[1]).read_bytes()
+network = OpenVino().compile(graph, Settings(provider="openvino", threads=1))
+small, large = (np.ones((1, 3, side, side), np.float32) for side in (16, 512))
+network.run({"image": small})
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+room = pages * resource.getpagesize() + 64 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+try:
+    print("gave", network.run({"image": large})["result"].shape)
+except OutOfMemory as error:
+    print("said", error)
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print("then", network.run({"image": large})["result"].shape)
+"""
+
+
+def test_the_processor_says_that_memory_ran_out_and_never_gives_the_results_of_another_call(
+    runtime, onnx_bytes, tmp_path
+):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux tells how much memory a process has mapped")
+    random = np.random.default_rng(2)
+    graph = onnx_bytes(
+        [
+            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
+            ("Sin", ["wide"], ["waves"], {}),
+            ("Conv", ["waves", "last"], ["result"], {}),
+        ],
+        {"image": FREE},
+        {"result": FREE},
+        {
+            "first": random.normal(0, 0.1, (128, 3, 3, 3)).astype(np.float32),
+            "last": random.normal(0, 0.1, (3, 128, 1, 1)).astype(np.float32),
+        },
+    )
+    path = tmp_path / "wide.onnx"
+    path.write_bytes(graph)
+    command = [sys.executable, "-c", LITTLE, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("said the graph ran out of memory")
+    assert second == "then (1, 3, 512, 512)"
+
+
+def test_memory_that_runs_out_is_told_apart_from_other_faults(runtime, doubling):
+    class Poor:
+        def start_async(self, given, share_inputs):
+            pass
+
+        def wait(self):
+            raise RuntimeError("Exception from infer_request.cpp:223:\n[GPU] CL_OUT_OF_RESOURCES")
+
+    network = runtime.compile(doubling, Settings(threads=1))
+    network._requests.put(Poor())
+    with pytest.raises(OutOfMemory, match="CL_OUT_OF_RESOURCES"):
+        network.run({"x": np.ones((1, 3, 2, 2), np.float32)})
 
 
 def test_a_wrong_value_of_an_option_is_no_missing_requirement(runtime, doubling):

@@ -10,7 +10,7 @@ from genloom_train.testing import OPTIONS, Blobs, check_backend, run, trainer
 from genloom_train.training import Tensors
 from genloom_upscale import Upscaler, UpscalerConfig
 from genloom_upscale.network import UpscalingNet
-from genloom_upscale.training import UpscalerTraining
+from genloom_upscale.training import UpscalerTraining, checkerboard
 
 torch.set_num_threads(1)
 TINY = {"width": 8, "blocks": 2}
@@ -71,11 +71,28 @@ def test_the_discriminator_learns_to_tell_and_the_network_to_fool(relativistic):
     assert training._fooled(good, good) < training._fooled(good, bad)
 
 
+def test_a_checkerboard_is_what_repeats_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.randn(1, 3, 64, 64, generator=generator)
+    grid = 0.1 * torch.randn(1, 3, 4, 4, generator=generator).repeat(1, 1, 16, 16)
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    slope = torch.linspace(0, 0.01, 64).expand(1, 3, 64, 64)
+    assert checkerboard(flat, 4) < 1e-6
+    assert checkerboard(grid, 4) == pytest.approx(
+        float((grid - grid.mean((2, 3), True)).abs().mean())
+    )
+    assert checkerboard(noise, 4) < checkerboard(grid, 4) / 4
+    assert checkerboard(slope, 4) < 1e-3
+
+
 def test_a_step_reports_both_players(tmp_path):
-    config = UpscalerConfig(**TINY, adversarial=0.1, perceptual=1.0, discriminator_width=4)
+    config = UpscalerConfig(
+        **TINY, adversarial=0.1, perceptual=1.0, checkerboard=1.0, discriminator_width=4
+    )
     made = trainer(UpscalerTraining(config, SHAPE), tmp_path, OPTIONS)
     report = made.advance(Tensors.of(made.source.batch(0, 4, 0)))
-    assert {"loss", "pixel", "perceptual", "adversarial", "loss_discriminator"} <= set(report)
+    names = ("loss", "pixel", "perceptual", "checkerboard", "adversarial", "loss_discriminator")
+    assert set(names) <= set(report)
     assert all(np.isfinite(float(value.detach())) for value in report.values())
 
 

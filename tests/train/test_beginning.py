@@ -69,6 +69,19 @@ def test_a_deeper_network_begins_where_the_bundle_stands(made, tmp_path):
     assert added.first.weight.any(), "it could never learn"
 
 
+def test_biases_that_are_equal_are_found_though_the_graph_holds_one_of_them(tmp_path):
+    config = DenoiserConfig(widths=(8, 8), blocks=2)
+    module = DenoiserTraining(config, SHAPE).build()
+    with torch.no_grad():
+        for block in module.encoders[0]:
+            block.second.bias.fill_(0.25)
+    about = Exported(name="d", family="denoiser")
+    export(DenoiserTraining(config, SHAPE), module, about, tmp_path / "made")
+    trainer = begun(tmp_path, config, Bundle.open(tmp_path / "made" / "d"))
+    for name, value in module.state_dict().items():
+        assert torch.equal(trainer.module.state_dict()[name], value)
+
+
 def test_the_bundle_is_looked_for_where_this_training_puts_its_own(made, tmp_path):
     _, bundle, _ = made
     found = bundle_to_begin_with("d", Catalog.load(), bundle.folder.parent, tmp_path)

@@ -20,6 +20,8 @@ OWN = {
     "status": "status",
     "retry": "status",
     "plan": "run",
+    "bench": "bench",
+    "tune": "tune",
     "inspect": "provenance",
     "reproduce": "provenance",
     "validate": "files",

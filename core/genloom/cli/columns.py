@@ -14,3 +14,21 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for row in rows
     ]
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """One line for each row, the first being the names of columns; numbers stand to the right.
+
+    Args:
+        rows: of one length.
+        left: how many columns at the left hold words.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            f"{cell:<{width}}" if index < left else f"{cell:>{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

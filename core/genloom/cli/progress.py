@@ -11,30 +11,36 @@ from typing import Any
 
 import click
 
+from genloom.cli.times import times_lines
+
 Observer = Callable[[dict[str, Any]], None]
 MAX_NOTES = 10
 PLAIN_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def show(*, as_json: bool = False, quiet: bool = False) -> Iterator[Observer]:
-    """An observer of a run that shows it, as suits where the output goes."""
+def show(*, as_json: bool = False, quiet: bool = False, times: bool = False) -> Iterator[Observer]:
+    """An observer of a run that shows it, as suits where the output goes.
+
+    `times` tells at the end where the time went; JSON always does.
+    """
     if as_json:
         # Whatever a plugin prints goes elsewhere: each line here is JSON.
         out = sys.stdout
         with contextlib.redirect_stdout(sys.stderr):
             yield lambda event: click.echo(_as_json(event), file=out)
     elif sys.stderr.isatty() and not quiet:
-        with _live() as observe:
+        with _live(times) as observe:
             yield observe
     else:
-        yield _Lines(quiet)
+        yield _Lines(quiet, times)
 
 
 class _Lines:
     """Plain lines: the start, progress every ten seconds, failures as they happen, the end."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, times: bool = False) -> None:
+        self.times = times
         self.quiet, self.total, self.seen, self.failed = quiet, 0, 0, 0
         self.started = self.last = time.monotonic()
 
@@ -56,11 +62,11 @@ class _Lines:
                     f"{self.seen} of {self.total}, {rate:.1f} a second, {self.failed} failed"
                 )
         elif event["event"] == "end":
-            click.echo(end_text(event["report"]))
+            click.echo(end_text(event["report"], times=self.times))
 
 
 @contextlib.contextmanager
-def _live() -> Iterator[Observer]:
+def _live(times: bool = False) -> Iterator[Observer]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -105,7 +111,7 @@ def _live() -> Iterator[Observer]:
     with progress:
         yield observe
     for one in report:
-        click.echo(end_text(one))
+        click.echo(end_text(one, times=times))
 
 
 def start_text(event: dict[str, Any]) -> str:
@@ -114,7 +120,14 @@ def start_text(event: dict[str, Any]) -> str:
     models = ", ".join(f"{name} on {model['provider']}" for name, model in plan["models"].items())
     what = f"{event['total']} item{'s' if event['total'] != 1 else ''}"
     line = f"{plan['pipeline']}: {what}{f' through {models}' if models else ''} → {plan['out']}"
-    return "\n".join([*_hidden(plan), line])
+    return "\n".join([*_hidden(plan), *_tuned(plan), line])
+
+
+def _tuned(plan: dict[str, Any]) -> list[str]:
+    """One line about the models that run as `genloom tune` found best."""
+    models = plan["models"].items()
+    found = [f"{name} on {one['tuned']}" for name, one in models if one.get("tuned")]
+    return [f"tuned: {'; '.join(found)}"] if found else []
 
 
 def _hidden(plan: dict[str, Any]) -> list[str]:
@@ -137,7 +150,7 @@ def _failed(source: str, stage: str, reason: str) -> str:
     return f"failed: {source}: {stage}: {rest if colon and source.endswith(told) else reason}"
 
 
-def end_text(report: Any) -> str:
+def end_text(report: Any, *, times: bool = False) -> str:
     """The last lines of a run: notes worth knowing, and how it went."""
     lines = _notes(report)
     parts = [f"{report.done} done"]
@@ -150,7 +163,7 @@ def end_text(report: Any) -> str:
         line += "; interrupted: run the same command again to go on"
     if report.outcome == "stopped":
         line += "; stopped at the first failure"
-    return "\n".join([*lines, line])
+    return "\n".join([*lines, *(times_lines(report.times) if times else ()), line])
 
 
 def _notes(report: Any) -> list[str]:
@@ -208,7 +221,7 @@ def plan_text(described: dict[str, Any]) -> str:
         f"parallel  {described['workers']} workers × {described['threads']} threads, "
         f"batch {described['batch']}, queues of {described['queue_bytes'] // 2**20} MiB"
     )
-    return "\n".join([*lines, *_hidden(described)])
+    return "\n".join([*lines, *_hidden(described), *_tuned(described)])
 
 
 def _as_json(event: dict[str, Any]) -> str:

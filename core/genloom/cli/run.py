@@ -17,13 +17,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _shared(command: F) -> F:
     """The arguments and options that `run` and `plan` share."""
+    out = click.option(
+        "-o", "--out", type=click.Path(path_type=Path), required=True, help="Output folder."
+    )
+    return shared(out(command))
+
+
+def shared(command: F) -> F:
+    """The arguments and options of every command that runs a pipeline."""
     for decorate in reversed(
         [
             click.argument("pipeline"),
             click.argument("inputs", nargs=-1, metavar="INPUT…"),
-            click.option(
-                "-o", "--out", type=click.Path(path_type=Path), required=True, help="Output folder."
-            ),
             click.option(
                 "--set",
                 "overrides",
@@ -55,7 +60,7 @@ def _shared(command: F) -> F:
                 "--workers",
                 type=click.IntRange(0),
                 default=0,
-                help="Pictures at a time; 0 for as many as there are cores.",
+                help="Pictures at a time; 0 for what was tuned, else as many as there are cores.",
             ),
             click.option(
                 "--batch",
@@ -65,10 +70,9 @@ def _shared(command: F) -> F:
             ),
             click.option(
                 "--tile",
-                type=click.IntRange(16),
-                default=1536,
-                show_default=True,
-                help="Side of the tiles that large pictures are cut into.",
+                type=click.IntRange(0),
+                default=0,
+                help="Side of the tiles of large pictures; 0 for what was tuned, else 1536.",
             ),
             click.option(
                 "--precision",
@@ -82,6 +86,17 @@ def _shared(command: F) -> F:
                 default=50.0,
                 show_default=True,
                 help="Least dB between a lower precision and fp32, else it is fp32.",
+            ),
+            click.option(
+                "--tuned/--no-tuned",
+                default=True,
+                help="Use what `genloom tune` found, where nothing is asked for; on unless said.",
+            ),
+            click.option(
+                "--cpu-fallback/--no-cpu-fallback",
+                default=None,
+                help="Compute on the CPU what the provider has no memory for, however small the "
+                "tiles; yes with --provider auto, else no.",
             ),
             click.option(
                 "--shard",
@@ -101,6 +116,7 @@ def _shared(command: F) -> F:
 @click.option("--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.option("-q", "--quiet", is_flag=True, help="Only failures and the closing line.")
+@click.option("--times", is_flag=True, help="Say at the end where the time went.")
 def run(
     pipeline: str,
     inputs: tuple[str, ...],
@@ -111,6 +127,7 @@ def run(
     fail_fast: bool,
     as_json: bool,
     quiet: bool,
+    times: bool,
     **settings: Any,
 ) -> None:
     """Run PIPELINE (a name or a file) over INPUT: files, folders (mirrored below OUT) and globs.
@@ -122,9 +139,9 @@ def run(
     from genloom.cli.broken import tell_broken
     from genloom.cli.progress import show
 
-    loaded, options, told = _load(pipeline, overrides, seed, settings)
+    loaded, options, told = load(pipeline, overrides, seed, settings)
     try:
-        with show(as_json=as_json, quiet=quiet) as observe:
+        with show(as_json=as_json, quiet=quiet, times=times) as observe:
             report = loaded.run(
                 inputs, out, observe=observe, force=force, fail_fast=fail_fast, **options
             )
@@ -148,7 +165,7 @@ def plan(
     """Show what `genloom run` would do: stages, models, providers, sizes. Runs nothing."""
     from genloom.cli.broken import tell_broken
 
-    loaded, options, told = _load(pipeline, overrides, seed, settings)
+    loaded, options, told = load(pipeline, overrides, seed, settings)
     try:
         described = loaded.plan(inputs, out, **options).describe()
     finally:
@@ -161,7 +178,7 @@ def plan(
     click.echo(plan_text(described))
 
 
-def _load(
+def load(
     pipeline: str, overrides: tuple[str, ...], seed: int | None, settings: dict[str, Any]
 ) -> tuple[LoadedPipeline, dict[str, Any], list[str]]:
     """The pipeline, the settings of its run, and what was told about broken plugins."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from genloom import pipeline
 from genloom.catalog import Catalog
-from genloom.engine.plan import Plan, RunSettings
+from genloom.engine.plan import Plan
+from genloom.engine.settings import RunSettings
 from genloom.errors import GenloomError
 from genloom.pipeline import Pipeline
 from genloom.stage import Inputs

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from genloom import imaging
+import numpy as np
+
+from genloom import imaging, scratch
 from genloom.engine.packet import FAULTS, Packet
 from genloom.engine.pages import Page
 from genloom.engine.stagerun import Shared, StageRun
+from genloom.engine.timing import Meter
 from genloom.errors import GenloomError, StageError
 from genloom.pipeline import Step
 from genloom.stage import Box, Cardinality, Model
-from genloom.types import Array, Batch, Kind, join
+from genloom.types import Array, Batch, Item, Kind, as_dtype, changed, join
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Caller:
         last: id of the step whose results are written and not touched again, if there is one.
         records: what the record of every output of a step begins with.
         shared: what calls have in common.
+        meter: measures the calls.
     """
 
     seed: int
@@ -39,33 +43,44 @@ class Caller:
     last: str = ""
     records: Callable[[Step], str] | None = None
     shared: Shared = field(default_factory=Shared)
+    meter: Meter = field(default_factory=Meter)
 
-    def apply(self, segment: Sequence[Step], packets: list[Packet]) -> list[list[Packet]]:
-        """Put packets of one shape through stages; each becomes a list of packets."""
+    def apply(
+        self, segment: Sequence[Step], packets: list[Packet], *, stored: bool = False
+    ) -> list[list[Packet]]:
+        """Put packets of one shape through stages; each becomes a list of packets.
+
+        `stored` asks for pictures as the 8 bits they will be written in, where they will be.
+        """
+        if len(segment) == len(packets) == 1 and packets[0].batch is not None:
+            return self._call(segment[0], packets, stored)
         results = [[packet] for packet in packets]
         for step in segment:
             flat = [packet for group in results for packet in group if packet.batch is not None]
             if not flat:
                 break
-            done = iter(self._call(step, flat))
+            done = iter(self._call(step, flat, stored and step is segment[-1]))
             results = [
                 [out for p in group for out in (next(done) if p.batch is not None else [p])]
                 for group in results
             ]
         return results
 
-    def _call(self, step: Step, packets: list[Packet]) -> list[list[Packet]]:
+    def _call(self, step: Step, packets: list[Packet], stored: bool = False) -> list[list[Packet]]:
         """One call of one stage; when it fails on several, each is tried by itself."""
         run = self._run(step, packets)
         run.ends = step.id == self.last and all(p.item.info.bits == 8 for p in packets)
         try:
             before = join([packet.batch for packet in packets if packet.batch is not None])
-            after = step.stage(before, run)
+            with self.meter.call(step, packets):
+                after = step.stage(before, run)
+            if stored and isinstance(after, Batch):
+                after = _as_stored(after)
             return _split(step, packets, before, after, run)
         except FAULTS as error:
             _drop(run)
             if len(packets) > 1:
-                return [self._call(step, [packet])[0] for packet in packets]
+                return [self._call(step, [packet], stored)[0] for packet in packets]
             return [[self._failed(step, packets[0], error)]]
 
     def gather(self, step: Step, page: Page) -> list[Packet]:
@@ -80,7 +95,8 @@ class Caller:
             return [packet.failed(step.id, reason)]
         run = self._run(step, [packet])
         try:
-            after = step.stage.gather(batches, page.unit.item, run)
+            with self.meter.call(step, page.members):
+                after = step.stage.gather(batches, page.unit.item, run)
             _check_given(step, after)
             packets = [Packet(page.unit, one.items[0], one) for one in after]
         except FAULTS as error:
@@ -118,6 +134,16 @@ class Caller:
         return run
 
 
+def _as_stored(batch: Batch) -> Batch:
+    """Pictures that only wait to be written, as the 8 bits they will be written in."""
+    if batch.kind != Kind.IMAGE or any(item.info.bits != 8 for item in batch.items):
+        return batch
+    try:
+        return changed(batch, values=as_dtype(batch.values, np.uint8))
+    except ValueError:  # the stage that writes it will fail on it, and say why
+        return batch
+
+
 def _drop(run: StageRun) -> None:
     """Delete what a call wrote before it failed."""
     for output in run.outputs:
@@ -133,11 +159,11 @@ def _split(
     after = _compact(_follow(step, before, after))
     if len(after) == len(packets):
         results = [
-            [replace(p, batch=one, item=one.items[0], drew=_drew(p, one, run))]
+            [changed(p, batch=one, item=one.items[0], drew=_drew(p, one, run))]
             for p, one in zip(packets, after, strict=True)
         ]
         if run.outputs:
-            results[0][0] = replace(results[0][0], outputs=(*packets[0].outputs, *run.outputs))
+            results[0][0] = changed(results[0][0], outputs=(*packets[0].outputs, *run.outputs))
         return results
     if step.stage.cardinality == Cardinality.ONE_TO_ONE or len(after) % len(packets):
         raise StageError(
@@ -159,6 +185,8 @@ def _split(
 
 def _drew(packet: Packet, after: Batch, run: StageRun) -> bool:
     """Whether random numbers were drawn for a result, or for what it was made of."""
+    if not run.drawn:
+        return packet.drew
     return packet.drew or bool(run.drawn & {packet.item.key, after.items[0].key})
 
 
@@ -175,9 +203,12 @@ def _check_given(step: Step, after: Any) -> None:
 
 def _compact(batch: Batch) -> Batch:
     """The same batch, of which no array keeps a much larger one alive: a crop its picture, say."""
+    variance, values = batch.log_variance, _own(batch.values)
+    if values is batch.values and variance is None and not any(map(_has_more, batch.items)):
+        return batch
     items = [
         item
-        if item.alpha is None and not item.guides
+        if not _has_more(item)
         else replace(
             item,
             alpha=None if item.alpha is None else _own(item.alpha),
@@ -185,23 +216,26 @@ def _compact(batch: Batch) -> Batch:
         )
         for item in batch.items
     ]
-    variance = batch.log_variance
-    return replace(
+    return changed(
         batch,
         items=tuple(items),
-        values=_own(batch.values),
+        values=values,
         log_variance=variance if variance is None else _own(variance),
     )
 
 
+def _has_more(item: Item) -> bool:
+    return item.alpha is not None or bool(item.guides)
+
+
 def _own(array: Array) -> Array:
     base = getattr(array.base, "nbytes", 0)
-    return array.copy() if base > 2 * array.nbytes else array
+    return scratch.copied(array) if base > 2 * array.nbytes else array
 
 
 def _follow(step: Step, before: Batch, after: Batch) -> Batch:
     """Bring alpha and guides to the size of the pictures a stage gave."""
-    if after.kind != Kind.IMAGE or all(i.alpha is None and not i.guides for i in after.items):
+    if after.kind != Kind.IMAGE or not any(map(_has_more, after.items)):
         return after
     box = step.stage.crop_box(*before.size) if before.kind == Kind.IMAGE else None
     items = []

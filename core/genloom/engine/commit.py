@@ -6,17 +6,25 @@ claims their names; they are renamed; the folders are synced; the journal calls 
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from genloom.engine.journal import STATE_FOLDER, Journal
+from genloom.engine.journal import Journal
+from genloom.engine.naming import candidates, renamed
 from genloom.engine.packet import Failure, Output, Unit
 from genloom.engine.plan import Plan
 from genloom.engine.records import FileRecord, UnitRecord
 from genloom.errors import OutputError
+
+SYNCING = 16
+"""Files that are put on the disk at a time."""
+
+ASKED = 500
+"""Names that the journal is asked of in one question."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +38,25 @@ class _Move:
 
 
 class Committer:
-    """Collects finished units and commits them in groups."""
+    """Collects finished units and commits them in groups.
 
-    def __init__(self, plan: Plan, journal: Journal, pool: Executor) -> None:
+    Attributes:
+        waiting: files that wait for their final names; a unit without files counts as one.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal) -> None:
         self._plan, self._out, self._force = plan, plan.out, plan.settings.force
-        self._journal, self._pool = journal, pool
+        self._journal = journal
         self._waiting: list[Unit] = []
+        self.waiting = 0
+        self._made: set[Path] = set()
+        self._owners: dict[str, FileRecord | None] = {}
+        # File systems that keep a log write it once for all that ask at the same time.
+        self._pool = ThreadPoolExecutor(SYNCING, "sync")
 
-    @property
-    def waiting(self) -> int:
-        """Files that wait for their final names; a unit without files counts as one."""
-        return sum(max(1, len(unit.outputs)) for unit in self._waiting)
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -48,16 +64,16 @@ class Committer:
     def add(self, unit: Unit) -> None:
         """Take a unit; it is committed with the next `flush`."""
         self._waiting.append(unit)
+        self.waiting += max(1, len(unit.outputs))
 
     def flush(self) -> list[Unit]:
         """Commit everything that waits; the units come back with their files or failures."""
-        units, self._waiting = self._waiting, []
+        units, self._waiting, self.waiting = self._waiting, [], 0
+        self._made.clear()
         moves = self._prepare(units)
         self._journal.claim([move.record for move in moves])
         self._move(moves)
-        for unit in units:
-            if not unit.known and not unit.failures:
-                self._retire(unit)
+        self._retire_all([unit for unit in units if not unit.known and not unit.failures])
         self._journal.record(
             [(unit.key, self._record(unit), [note for _, note in unit.notes]) for unit in units]
         )
@@ -66,7 +82,10 @@ class Committer:
     def _prepare(self, units: Sequence[Unit]) -> list[_Move]:
         """Sync what is finished and find a name for each file."""
         outputs = [(unit, output) for unit in units for output in unit.outputs]
-        problems = self._pool.map(_sync, [output.temporary for _, output in outputs])
+        problems = self._synced([output.temporary for _, output in outputs])
+        self._ask(
+            [first for _, output in outputs for first in itertools.islice(candidates(output), 1)]
+        )
         moves: list[_Move] = []
         taken: dict[str, FileRecord] = {}
         for (unit, output), problem in zip(outputs, problems, strict=True):
@@ -82,6 +101,30 @@ class Committer:
             taken[move.record.path.casefold()] = move.record
             moves.append(move)
         return moves
+
+    def _synced(self, paths: Sequence[Path]) -> list[str]:
+        """What goes wrong where files are put on the disk, some at a time; empty where nothing."""
+        share = -(-len(paths) // SYNCING) or 1
+        shares = [paths[at : at + share] for at in range(0, len(paths), share)]
+        return [problem for found in self._pool.map(_sync_files, shares) for problem in found]
+
+    def _ask(self, names: Sequence[str]) -> None:
+        """Ask the journal who owns names, of many at once."""
+        self._owners = {name.casefold(): None for name in names}
+        for at in range(0, len(names), ASKED):
+            self._owners |= self._journal.owners(names[at : at + ASKED])
+
+    def _owner(self, path: str) -> FileRecord | None:
+        folded = path.casefold()
+        return self._owners[folded] if folded in self._owners else self._journal.file(path)
+
+    def _retire_all(self, units: Sequence[Unit]) -> None:
+        for at in range(0, len(units), ASKED):
+            some = units[at : at + ASKED]
+            claimed = self._journal.paths_of([unit.key for unit in some])
+            for unit in some:
+                if len(claimed.get(unit.key, ())) != len(unit.files):
+                    self._retire(unit)
 
     def _retire(self, unit: Unit) -> None:
         """Let go of what the unit once wrote and does not any more, in another format say."""
@@ -103,14 +146,14 @@ class Committer:
         """The first name that is free or the unit's own."""
         stat = output.temporary.stat()
         rival: FileRecord | None = None
-        for path in _candidates(output):
-            owner = taken.get(path.casefold()) or self._journal.file(path)
+        for path in candidates(output):
+            owner = taken.get(path.casefold()) or self._owner(path)
             if owner is not None and (owner.unit != unit.key or path.casefold() in taken):
                 rival = rival or owner
                 continue
             old_size, old_mtime = self._check_ours(self._out / path, owner)
-            named = str(output.item.source or output.item.name)
-            unit.notes += [(named, note) for note in _renamed(output, path, unit, rival)]
+            for note in renamed(output, path, unit, rival):
+                unit.notes.append((str(output.item.source or output.item.name), note))
             record = FileRecord(path, unit.key, stat.st_size, stat.st_mtime_ns, old_size, old_mtime)
             return _Move(unit, output, record, owner)
         raise OutputError(f"no free name was found for {output.name}{output.ending}")
@@ -172,7 +215,7 @@ class Committer:
             placed = True
             folders.add(final.parent)
             move.unit.files.append(final)
-        list(self._pool.map(_sync, folders))
+        list(self._pool.map(_sync_folder, folders))
 
     def _place(self, move: _Move, final: Path) -> None:
         """Give a file its final name, which lies below OUT wherever links in it lead.
@@ -199,6 +242,8 @@ class Committer:
         os.replace(move.output.temporary, final)
 
     def _make_folder(self, folder: Path) -> None:
+        if folder in self._made:  # in this group: a moment ago
+            return
         missing = [folder, *folder.parents]
         missing = missing[: missing.index(self._out)]
         there = next((one for one in missing if os.path.lexists(one)), self._out)
@@ -211,6 +256,7 @@ class Committer:
             )
         for one in reversed(missing):  # not with parents=True, which recurses
             one.mkdir(exist_ok=True)
+        self._made.add(folder)
 
 
 def _beside(output: Output, moves: Sequence[_Move]) -> Output:
@@ -225,49 +271,25 @@ def _fail(unit: Unit, output: Output, error: Exception) -> None:
     output.temporary.unlink(missing_ok=True)
 
 
-def _candidates(output: Output) -> list[str]:
-    """Names a result may get, best first."""
-    natural = f"{output.name}{output.ending}"
-    if output.beside:
-        return [natural]
-    source = output.item.source
-    full = natural
-    if source is not None and source.suffix.lower() != output.ending.lower():
-        full = f"{output.name}{source.suffix}{output.ending}"
-    # Beside a twin (a.jpg and a.png, both to be a.png) the one that keeps its ending keeps it all.
-    first = full if output.item.twin else natural
-    names = [first, *([full] if full != first else [])]
-    names += [f"{output.name}-{number}{output.ending}" for number in range(2, 1000)]
-    reserved = f"{STATE_FOLDER}/"
-    return [name for name in names if not name.startswith(reserved)]
+def _sync_files(paths: Sequence[Path]) -> list[str]:
+    """Ask the system to put files on the disk; gives what went wrong with each."""
+    return [_sync(path, os.O_RDWR) for path in paths]
 
 
-def _renamed(output: Output, path: str, unit: Unit, rival: FileRecord | None) -> Iterator[str]:
-    """Why a result has another name than the picture it was made from."""
-    if output.name != output.asked:
-        yield f"written as {output.name}, because not every system takes '{output.asked}'"
-    if path == f"{output.name}{output.ending}":
-        return
-    if rival is None:
-        stem = output.name.rpartition("/")[2]
-        yield f"written as {path}, because its folder holds another picture named {stem}"
-    elif rival.unit == unit.key:
-        yield f"written as {path}, because {rival.path} is another result of this picture"
-    else:
-        yield f"written as {path}, because {rival.path} is another picture's"
+def _sync_folder(path: Path) -> None:
+    """Ask the system to put the names in a folder on the disk, where it can."""
+    _sync(path, os.O_RDONLY)
 
 
-def _sync(path: Path) -> str:
-    """Ask the system to put a file or folder on the disk; gives what went wrong."""
-    folder = path.is_dir()
+def _sync(path: Path, flags: int) -> str:
     try:
-        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        handle = os.open(path, flags)
     except OSError as error:
-        return "" if folder else str(error.strerror)  # some systems do not open folders
+        return str(error.strerror)
     try:
         os.fsync(handle)
     except OSError as error:
-        return "" if folder else str(error.strerror)
+        return str(error.strerror)
     finally:
         os.close(handle)
     return ""

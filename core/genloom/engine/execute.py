@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from genloom import scratch
 from genloom.engine.asked import Asked
 from genloom.engine.calls import Caller
 from genloom.engine.commit import Committer
@@ -21,8 +22,10 @@ from genloom.engine.resume import Resumption
 from genloom.engine.stagerun import Shared
 from genloom.engine.standing import Survey
 from genloom.engine.stream import Stream
+from genloom.engine.timing import FILES, NETWORKS, Meter
+from genloom.runtime import EXACT
 
-GROUP_FILES = 32
+GROUP_FILES = 256
 GROUP_SECONDS = 0.5
 SKIPPED = 256
 """Items that were done before and are told of in one event."""
@@ -39,32 +42,48 @@ class _StopError(Exception):
     """--fail-fast met its first failure."""
 
 
-def execute(plan: Plan, observe: Observer | None = None, *, failed_only: bool = False) -> Report:
+def execute(
+    plan: Plan,
+    observe: Observer | None = None,
+    *,
+    failed_only: bool = False,
+    meter: Callable[[Mapping[str, int]], Meter] = Meter,
+) -> Report:
     """Run a plan.
 
     Args:
         plan: what to run.
-        observe: told of every event: `start`, `item`, `skipped` (of several items), `end`.
+        observe: told of every event: `start`, `item`, `skipped` (of several items), `note` (a call
+            that ran out of memory), `end`.
         failed_only: run only what failed at its last try, and what is needed for its groups.
+        meter: makes what measures it, of the number of threads of each pool.
 
     Raises:
         OutputError: when the output folder is in use or cannot be written.
     """
     with Journal(plan.out, plan.shard) as journal, Interrupts() as interrupts:
-        execution = _Execution(plan, journal, observe or (lambda event: None), interrupts)
+        execution = _Execution(plan, journal, observe or (lambda event: None), interrupts, meter)
         execution.failed_only = failed_only
         return execution.run()
 
 
 class _Execution:
     def __init__(
-        self, plan: Plan, journal: Journal, observe: Observer, interrupts: Interrupts
+        self,
+        plan: Plan,
+        journal: Journal,
+        observe: Observer,
+        interrupts: Interrupts,
+        meter: Callable[[Mapping[str, int]], Meter],
     ) -> None:
         self.plan, self.journal, self.observe, self.interrupts = plan, journal, observe, interrupts
         self.report = Report(total=plan.total, providers=dict(plan.providers))
-        self.files = ThreadPoolExecutor(max(2, plan.workers), "files")
-        self.compute = ThreadPoolExecutor(plan.workers, "compute")
-        self.committer = Committer(plan, journal, self.files)
+        threads = {FILES: max(2, plan.workers), NETWORKS: plan.workers}
+        large = (journal.temporary,)
+        self.files = ThreadPoolExecutor(threads[FILES], "files", scratch.use, large)
+        self.compute = ThreadPoolExecutor(threads[NETWORKS], "compute", scratch.use, large)
+        self.meter = meter(threads)
+        self.committer = Committer(plan, journal)
         self.resumption = Resumption(plan, journal)
         self.failed_only = False
         self.only: Set[str] | None = None
@@ -72,12 +91,14 @@ class _Execution:
         self.flushed = time.monotonic()
         self.revived: set[str] = set()
         self.again = False
+        self.told: set[tuple[str, str]] = set()
 
     def run(self) -> Report:
         started = time.monotonic()
         try:
             self._begin()
             self._stream()
+            self._note_gone()
             self.report.outcome = "failed" if self.report.failures else "done"
         except KeyboardInterrupt:
             self.report.outcome = "interrupted"
@@ -89,6 +110,7 @@ class _Execution:
                 self._close()
             finally:
                 self.report.seconds = time.monotonic() - started
+                self.report.times = self.meter.times()
                 self.journal.end_run(self.report.outcome, self.report.counts())
         self.plan.catalog.notify("genloom_after_run", report=self.report)
         self.observe({"event": "end", "report": self.report})
@@ -129,6 +151,10 @@ class _Execution:
                     continue
                 if model is not None and then.get("digest") == model.digest:
                     model.networks.keep(then.get("precision", {}))
+        for name, answer in self.plan.tuned.items():
+            if answer.precision == EXACT:  # a lower one is compared here too
+                model = self.plan.models[name]
+                model.networks.keep(dict.fromkeys(model.card.parts, EXACT))
 
     def _precisions(self) -> dict[str, dict[str, str]]:
         return {name: model.precisions for name, model in self.plan.models.items()}
@@ -138,6 +164,21 @@ class _Execution:
         if (now := self._precisions()) != self.precisions:
             self.precisions = now
             self.journal.resolve(self.plan.describe())
+
+    def _tell_reductions(self) -> None:
+        for name, model in self.plan.models.items():
+            for note in model.fallback.reductions():
+                if (name, note) not in self.told:
+                    self.told.add((name, note))
+                    self.observe({"event": "note", "note": note, "models": [name]})
+
+    def _note_gone(self) -> None:
+        """Say so when inputs were counted that were not met again."""
+        report = self.report
+        gone = report.total - report.done - report.skipped - report.failed
+        if gone > 0:
+            said = f"{gone} of the {report.total} inputs there were at first had gone meanwhile"
+            report.notes[said] = list(self.plan.inputs.paths[:1])
 
     def _stream(self) -> None:
         owners = {step.id: self.plan.catalog.stage_owner(step.name) for step in self.plan.steps}
@@ -153,6 +194,7 @@ class _Execution:
                 last.id if last else "",
                 Beginnings(self.plan).of,
                 Shared(self.plan.files),
+                self.meter,
             ),
             resumption=self.resumption,
             files=self.files,
@@ -176,18 +218,24 @@ class _Execution:
                 self._flush()
         finally:
             self.files.shutdown(wait=True, cancel_futures=True)
+            self.committer.close()
             self.journal.clear_temporary()
         self.report.precisions = self._precisions()
         for name, model in self.plan.models.items():
-            for note in model.networks.notes():
+            notes = model.fallback.notes()
+            if name in self.plan.untuned:
+                notes.append(f"{self.plan.untuned[name]}; `genloom tune` would find anew")
+            if model.bundle.changed:
+                notes.append("changed during the run, which went on with the model as it was")
+            for note in notes:
                 self.report.notes.setdefault(note, []).append(name)
 
     # What becomes of units: they are committed in groups, counted and told.
 
-    def _skip(self, unit: Unit) -> None:
+    def _skip(self, count: int) -> None:
         if not self.again:
-            self.report.skipped += 1
-            self.skipped += 1
+            self.report.skipped += count
+            self.skipped += count
             if self.skipped >= SKIPPED:
                 self._tell_skipped()
 
@@ -210,9 +258,11 @@ class _Execution:
     def _flush(self) -> None:
         self.flushed = time.monotonic()
         self._tell_skipped()
+        self._tell_reductions()
         with self.interrupts.held():
             self._note_precisions()
-            units = self.committer.flush()
+            with self.meter.committing():
+                units = self.committer.flush()
         for unit in units:
             if unit.level or not self.again:
                 self._count(unit)
@@ -220,7 +270,7 @@ class _Execution:
     def _count(self, unit: Unit) -> None:
         if unit.known and not unit.failures:
             if unit.level == 0:
-                self._skip(unit)
+                self._skip(1)
             return
         self.report.files += len(unit.files)
         self.report.failures += unit.failures

@@ -14,7 +14,6 @@ own, and none ever waits for another; `genloom.engine.snapshot` reads them, also
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -22,34 +21,16 @@ import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from genloom.engine.records import FileRecord, Signature, UnitRecord
 from genloom.engine.shards import WHOLE, Shard
+from genloom.engine.tables import Tables, broken, make_tables
 from genloom.errors import OutputError
 
 STATE_FOLDER = ".genloom"
 VERSION = 2
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY, started REAL, ended REAL, outcome TEXT, resolved TEXT);
-CREATE TABLE IF NOT EXISTS units (
-    unit TEXT PRIMARY KEY, state TEXT NOT NULL, plan TEXT NOT NULL, inputs TEXT NOT NULL,
-    stage TEXT, reason TEXT, last INTEGER, notes TEXT, updated REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (
-    folded TEXT PRIMARY KEY, path TEXT NOT NULL, unit TEXT NOT NULL, size INTEGER, mtime INTEGER,
-    old_size INTEGER, old_mtime INTEGER, retired INTEGER DEFAULT 0) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS files_of ON files (unit);
-"""
-
-
-_FILE = "path, unit, size, mtime, old_size, old_mtime"
-_UNIT = "unit, state, plan, inputs, stage, reason, last"
-
 
 HELD: set[Path] = set()
 """Journals that this process has open. Opening and closing the file of one by other means than
@@ -60,7 +41,7 @@ MOST_RESOLVED = 10_000_000
 """Most characters that are read of what another shard resolved."""
 
 
-class Journal:
+class Journal(Tables):
     """The journal of one output folder, or of one shard. Only one process can hold it.
 
     Use it as a context.
@@ -239,124 +220,6 @@ class Journal:
         else:
             self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
 
-    def unit(self, unit: str) -> UnitRecord | None:
-        """What is known of a unit."""
-        return self.units_of([unit]).get(unit)
-
-    def units_of(self, units: Sequence[str]) -> dict[str, UnitRecord]:
-        """What is known of units, in one question; those that nothing is known of are left out."""
-        names = {_storable(unit): unit for unit in units}
-        rows = self._execute(
-            f"SELECT {_UNIT} FROM units WHERE unit IN ({_places(names)})", list(names)
-        )
-        return {names[row[0]]: _unit_record(row) for row in rows}
-
-    def units(self, state: str) -> Iterator[tuple[str, UnitRecord]]:
-        """Every unit in a state, by name."""
-        rows = self._execute(f"SELECT {_UNIT} FROM units WHERE state = ? ORDER BY unit", (state,))
-        return ((row[0], _unit_record(row)) for row in rows)
-
-    def count(self, state: str) -> int:
-        """How many units are in a state."""
-        row = self._execute("SELECT count(*) FROM units WHERE state = ?", (state,)).fetchone()
-        return int(row[0])
-
-    def paths_of(self, units: Sequence[str]) -> dict[str, list[str]]:
-        """The files of units as paths from OUT, in one question; without those that are retired."""
-        names = {_storable(unit): unit for unit in units}
-        found: dict[str, list[str]] = {}
-        for unit, path in self._execute(
-            f"SELECT unit, path FROM files WHERE unit IN ({_places(names)}) AND NOT retired",
-            list(names),
-        ):
-            found.setdefault(names[unit], []).append(path)
-        return found
-
-    def files(self, unit: str) -> list[FileRecord]:
-        """The files of a unit, without those that are retired."""
-        rows = self._execute(
-            f"SELECT {_FILE} FROM files WHERE unit = ? AND NOT retired ORDER BY path",
-            (unit,),
-        )
-        return [FileRecord(*row) for row in rows]
-
-    def file(self, path: str) -> FileRecord | None:
-        """Who owns a path, ignoring case; None when genloom never wrote it."""
-        row = self._execute(
-            f"SELECT {_FILE} FROM files WHERE folded = ?", (path.casefold(),)
-        ).fetchone()
-        return None if row is None else FileRecord(*row)
-
-    def claim(self, files: Iterable[FileRecord]) -> None:
-        """Record files as genloom's own, before they get their final names."""
-        self._write(
-            [
-                (
-                    f"INSERT OR REPLACE INTO files (folded, {_FILE}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (file.path.casefold(), *dataclasses.astuple(file)),
-                )
-                for file in files
-            ]
-        )
-
-    def disown(self, file: FileRecord, before: FileRecord | None) -> None:
-        """Take a claim back: the name is again whose it was before."""
-        if before is not None:
-            self.claim([before])
-        else:
-            self._write([("DELETE FROM files WHERE folded = ?", (file.path.casefold(),))])
-
-    def retire(self, files: Iterable[FileRecord]) -> None:
-        """Record that files stay genloom's own, but that their units are done without them."""
-        self._write(
-            [
-                ("UPDATE files SET retired = 1 WHERE folded = ?", (file.path.casefold(),))
-                for file in files
-            ]
-        )
-
-    def record(self, units: Iterable[tuple[str, UnitRecord, Sequence[str]]]) -> None:
-        """Record the state of units, each with its notes."""
-        self._write(
-            [
-                (
-                    "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        unit,
-                        record.state,
-                        record.plan,
-                        json.dumps([dataclasses.astuple(one) for one in record.inputs]),
-                        record.stage,
-                        record.reason,
-                        record.last,
-                        json.dumps(list(notes), ensure_ascii=False),
-                        time.time(),
-                    ),
-                )
-                for unit, record, notes in units
-            ]
-        )
-
-    def _write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
-        """Execute all statements or none."""
-        if not statements:
-            return
-        self._execute("BEGIN")
-        try:
-            for text, values in statements:
-                self._execute(text, values)
-            self._execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
-
-    def _execute(self, text: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        try:
-            return self._database.execute(text, tuple(map(_storable, values)))
-        except sqlite3.Error as error:
-            raise broken(self._path, error) from None
-
 
 def folder_of(out: Path, shard: Shard) -> Path:
     """Where the journal of a shard lies, and its temporary files."""
@@ -372,15 +235,6 @@ def shards_in(out: Path) -> list[Shard]:
         if match:
             found.append(Shard(*map(int, match.groups())))
     return sorted(found, key=lambda shard: (shard.count, shard.number))
-
-
-def _places(values: Sized) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _unit_record(row: Sequence[Any]) -> UnitRecord:
-    inputs = tuple(Signature(*entry) for entry in json.loads(row[3]))
-    return UnitRecord(row[1], row[2], inputs, row[4], row[5], bool(row[6]))
 
 
 def _resolved(file: Path) -> dict[str, Any]:
@@ -407,34 +261,12 @@ def _prepared(database: sqlite3.Connection) -> str:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     database.execute("BEGIN EXCLUSIVE")
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        row = database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+        if row is not None and row[0] != str(VERSION):  # what is another's is left as it is
+            database.execute("ROLLBACK")
+            return str(row[0])
     make_tables(database)
     database.execute("INSERT OR IGNORE INTO meta VALUES ('version', ?)", (str(VERSION),))
-    found = database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
     database.execute("COMMIT")
-    return str(found)
-
-
-def make_tables(database: sqlite3.Connection) -> None:
-    """Make what tables a journal lacks: those of one that is only being made, say."""
-    for statement in _SCHEMA.split(";"):
-        database.execute(statement)
-
-
-def broken(path: Path, error: sqlite3.Error) -> OutputError:
-    """What is wrong with the journal: it lies on a bad or full disk, or it is damaged."""
-    if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-        return OutputError(
-            f"the journal cannot be used ({error})",
-            where=str(path),
-            hint="What is done is kept; mend this and run the same command again",
-        )
-    return OutputError(
-        f"the journal is damaged ({error})",
-        where=str(path),
-        hint="Move it away to start anew; finished pictures will not be overwritten",
-    )
-
-
-def _storable(value: Any) -> Any:
-    """Text that SQLite takes: what of a file's name is no text is written as escapes."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return str(VERSION)

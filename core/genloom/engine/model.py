@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from functools import partial
+from math import prod
 
 import numpy as np
 
-from genloom import imaging
+from genloom import imaging, scratch
 from genloom.backend import Backend
 from genloom.card import Card
 from genloom.engine import tiling
+from genloom.engine.cutting import TILE, Cutting
+from genloom.engine.fallback import Fallback
 from genloom.engine.networks import FLOOR, Compile, Form, Networks
+from genloom.engine.room import Room, as_ours, items_of, of_items, pieces, shape_of
 from genloom.engine.stitch import Stitch
-from genloom.errors import ModelError, shown
-from genloom.limits import MAX_TILES
+from genloom.errors import ModelError, OutOfMemory, shown
 from genloom.models import Bundle
 from genloom.runtime import EXACT, Network
 from genloom.runtime.pixels import IMAGE, MEAN, RESULT
-from genloom.types import Array, Batch, Floats, Item, as_float
-
-TILE = 1536
-"""Side of a tile in pixels, unless asked otherwise: large enough that the overlap costs little."""
+from genloom.types import Array, Batch, Floats, Item, as_dtype, as_float
 
 ENSEMBLES = (1, 2, 4, 8)
 """Of how many ways to turn and mirror a picture the mean can be taken."""
@@ -41,6 +41,10 @@ class CompiledModel:
         tile: side in pixels of the tiles that large pictures are cut into.
         precision: as in `genloom.RunSettings`.
         floor: its `precision_floor`.
+        spare: compiles for the CPU what another provider has no memory for; None where that is
+            not wanted.
+        batch: pictures, or tiles of them, that go into one call where the network gains by it.
+        batch_pixels: pixels of such a call at the most; 0 for no such bound.
     """
 
     def __init__(
@@ -52,9 +56,16 @@ class CompiledModel:
         tile: int = TILE,
         precision: str = EXACT,
         floor: float = FLOOR,
+        spare: Compile | None = None,
+        batch: int = 1,
+        batch_pixels: int = 0,
     ) -> None:
         self.bundle, self.backend, self.tile = bundle, backend, tile
         self.networks = Networks(bundle, compile, precision, floor)
+        self.fallback = Fallback(
+            bundle.card.name, self.networks, Networks(bundle, spare) if spare else None
+        )
+        self._batch, self._batch_pixels = batch, batch_pixels
         self._tensors: Mapping[str, Array] | None = None
         self._lock = threading.Lock()
 
@@ -77,25 +88,9 @@ class CompiledModel:
             return self._tensors
 
     @property
-    def cutting(self) -> str:
-        """How large pictures are put through it, in words."""
-        card, fixed = self.card, self.card.size.fixed
-        tiles = f"tiles of {fixed[1]}×{fixed[0]}" if fixed else f"tiles of {self._side}"
-        if card.receptive_field != "global":
-            return f"{tiles}, field {card.receptive_field} px"
-        return f"{tiles}, blended over {card.size.overlap} px" if card.size.overlap else "whole"
-
-    @property
-    def _overlap(self) -> int:
-        """Pixels over which tiles of a network are blended that sees a picture whole."""
-        return self.card.size.overlap if self.card.receptive_field == "global" else 0
-
-    @property
-    def _side(self) -> int:
-        """Side of the tiles: as asked, in steps of the size rule, or as much as keeps something."""
-        step, margin = self.card.size.step, _margin(self.card) or 0
-        least = -(-(2 * margin + step) // step) * step
-        return max(self.tile // step * step, least)
+    def cutting(self) -> Cutting:
+        """How large pictures are put through it."""
+        return Cutting(self.card, self.tile)
 
     def network(self, part: str) -> Network:
         """The compiled graph of a part; compiled once."""
@@ -112,16 +107,37 @@ class CompiledModel:
         Returns:
             the provider that took them, or all of them where `auto` came to different ones.
         """
-        form = Form.ROUNDED if rounded and not self._overlap else Form.BYTES
-        networks = [
-            self.networks.get(part, form if self.networks.folds(part) else Form.FLOATS)
+        form = Form.ROUNDED if rounded and not self.cutting.overlap else Form.BYTES
+        providers = [
+            self.fallback.call(
+                part, 0, "its graph", partial(_compiled, part=part, form=form)
+            ).provider
             for part in parts
         ]
-        return ", ".join(dict.fromkeys(network.provider for network in networks))
+        return ", ".join(dict.fromkeys(providers))
 
     def run(self, part: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph on arrays exactly as its ports want them."""
-        return self.network(part).run(inputs)
+        """Run one graph on arrays exactly as its ports want them; see `genloom.Model`."""
+        count = items_of(self.card.parts.get(part), inputs)
+        shape = shape_of(inputs, count)
+
+        what = "×".join(map(str, shape)) or "1"
+
+        def on(networks: Networks) -> list[dict[str, Array]]:
+            def call(which: slice) -> dict[str, Array]:
+                some = of_items(inputs, which, count) if count > 1 else inputs
+                return self._called(networks, part, Form.FLOATS, some)
+
+            return pieces(networks.room(part), count, prod(shape), what, call)
+
+        done = self.fallback.call(part, prod(shape), f"one item of {what}", on)
+        return {name: _joined([one[name] for one in done]) for name in done[0]}
+
+    def _called(
+        self, networks: Networks, part: str, form: Form, inputs: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """One call of a graph."""
+        return networks.get(part, form).run(inputs)
 
     def encode(self, batch: Batch) -> Batch:
         """Pictures → latents."""
@@ -193,20 +209,10 @@ class CompiledModel:
                 expected=" or ".join(map(str, ENSEMBLES)),
                 got=shown(ensemble),
             )
-        count, channels = len(batch), batch.pixels.shape[3]
-        pixels, split = batch.pixels, channels == 3 and self.card.channels == 1
-        if split:  # a grey network sees each colour by itself
-            pixels = pixels.transpose(0, 3, 1, 2).reshape(count * 3, *batch.size, 1)
-            ports = {name: np.repeat(value, 3, axis=0) for name, value in ports.items()}
-        else:
-            pixels = with_channels(pixels, self.card.channels)
-        blended = ensemble > 1 or channels < self.card.channels or self._overlap > 0
-        result = self._averaged(part, pixels, ports, ensemble, rounded and not blended)
-        if split:
-            result = result.reshape(count, 3, *result.shape[1:3]).transpose(0, 2, 3, 1)
-        elif channels == 1 and result.shape[3] == 3:
-            result = result @ LUMA[:, None]
-        return batch.with_pixels(result)
+        blended = ensemble > 1 or self.cutting.overlap > 0
+        return batch.with_pixels(
+            self._averaged(part, batch.pixels, ports, ensemble, rounded and not blended)
+        )
 
     def _averaged(
         self,
@@ -220,33 +226,143 @@ class CompiledModel:
         result = self._whole_or_tiled(part, pixels, ports, rounded)
         for way in range(1, ensemble):
             turned = {n: turn(v, way) if v.ndim == 4 else v for n, v in ports.items()}
-            result += turn(self._whole_or_tiled(part, turn(pixels, way), turned), way, back=True)
-        return result if ensemble == 1 else result / np.float32(ensemble)
+            other = turn(self._whole_or_tiled(part, turn(pixels, way), turned), way, back=True)
+            for rows in scratch.strips(result, other):
+                result[rows] += other[rows]
+        for rows in scratch.strips(result) if ensemble > 1 else ():
+            result[rows] /= np.float32(ensemble)
+        return result
 
     def _whole_or_tiled(
         self, part: str, pixels: Array, ports: Mapping[str, Array], rounded: bool = False
     ) -> Array:
         """Results N×H×W×C: uint8 where they may be `rounded` and all are numbers, else floats."""
+        size = self.card.size.padded(*pixels.shape[1:3])
+        least = self.cutting.least(*size, large=self._is_large(pixels))
+        what = f"one picture of {size[1]}×{size[0]}"
+        what += f", in tiles of {least[1]}×{least[0]}" if least != size else ", whole"
+
+        def on(networks: Networks) -> Array:
+            return self._in_tiles(networks, part, pixels, ports, rounded)
+
+        return self.fallback.call(part, prod(least) * self.card.channels, what, on)
+
+    def _in_tiles(
+        self,
+        networks: Networks,
+        part: str,
+        pixels: Array,
+        ports: Mapping[str, Array],
+        rounded: bool,
+    ) -> Array:
+        """The same on some networks: in tiles as large as there is room for."""
+        padded, room = self.card.size.padded(*pixels.shape[1:3]), networks.room(part)
+        tiles = self._tiles(pixels, padded, room)
+        while True:
+            try:
+                return self._stitched(networks, part, pixels, ports, rounded, tiles)
+            except (OutOfMemory, MemoryError) as error:
+                if isinstance(error, MemoryError):  # for the arrays around a call
+                    first = tiles[0].rows.length, tiles[0].columns.length
+                    room.ran_out(1, prod(first) * self.card.channels, f"{first[1]}×{first[0]}")
+                smaller = self._tiles(pixels, padded, room)
+                if smaller == tiles:
+                    raise as_ours(error) from None
+                tiles = smaller
+
+    def _stitched(
+        self,
+        networks: Networks,
+        part: str,
+        pixels: Array,
+        ports: Mapping[str, Array],
+        rounded: bool,
+        tiles: Sequence[tiling.Tile],
+    ) -> Array:
         card, form = self.card, self._form(part, pixels, rounded)
         height, width = pixels.shape[1:3]
         padded = card.size.padded(height, width)
         guides = self._guides(part, pixels, ports, padded)
         stitch = Stitch((height, width), padded, card)
         rest = {name: value for name, value in ports.items() if name not in guides}
-        whole = reflect(pixels, *padded)
-        for tile in self._tiles(*padded):
-            cut = {name: _piece(guide, tile) for name, guide in guides.items()}
-            image = _cut(whole, tile) if form != Form.FLOATS else _piece(whole, tile)
-            result = self._result(part, form, image, {**cut, **rest})
+        for some in tiling.together(tiles, self._at_a_time(networks, part, form, pixels, tiles)):
+            image = _joined([_cut(pixels, tile) for tile in some])
+            others = {
+                name: _joined([value] * len(some)) if len(value) == len(pixels) else value
+                for name, value in rest.items()
+            }
+            for name, guide in guides.items():
+                others[name] = _joined([_planes(_cut(guide, tile)) for tile in some])
+            result = self._adapted(networks, part, form, image, others)
+            if result is not None and rounded and pixels.dtype == np.uint8:
+                result = _rounded(result)
             if result is None:
-                return self._whole_or_tiled(part, pixels, ports)
-            stitch.add(result, tile)
+                return self._stitched(networks, part, pixels, ports, False, tiles)
+            for tile, done in zip(some, np.split(result, len(some)), strict=True):
+                stitch.add(done, tile)
+            scratch.release(pixels, *guides.values())
         return stitch.result
+
+    def _at_a_time(
+        self,
+        networks: Networks,
+        part: str,
+        form: Form,
+        pixels: Array,
+        tiles: Sequence[tiling.Tile],
+    ) -> int:
+        """How many tiles of each picture go into one call."""
+        if len(tiles) == 1 or not networks.get(part, form).together:
+            return 1
+        area = tiles[0].rows.length * tiles[0].columns.length * len(pixels)
+        most = self._batch_pixels // area if self._batch_pixels else self._batch
+        return max(1, min(self._batch // len(pixels), most))
+
+    def _tiles(self, pixels: Array, padded: tuple[int, int], room: Room) -> list[tiling.Tile]:
+        """How pictures N×H×W×C are cut, once padded, where there is so much room."""
+        most = room.each(self.card.channels)
+        return self.cutting.tiles(*padded, most, large=self._is_large(pixels))
+
+    def _is_large(self, pixels: Array) -> bool:
+        """Whether the result for pictures N×H×W×C is too large for memory."""
+        count, height, width, channels = pixels.shape
+        shape = (count, height * self.card.scale, width * self.card.scale, channels)
+        return scratch.is_large(shape, pixels.dtype)
 
     def _form(self, part: str, pixels: Array, rounded: bool) -> Form:
         if pixels.dtype != np.uint8 or not self.networks.folds(part):
             return Form.FLOATS
-        return Form.ROUNDED if rounded else Form.BYTES
+        grey = pixels.shape[3] < self.card.channels  # its luma is taken of floats
+        return Form.ROUNDED if rounded and not grey else Form.BYTES
+
+    def _adapted(
+        self,
+        networks: Networks,
+        part: str,
+        form: Form,
+        image: Array,
+        others: Mapping[str, Array],
+    ) -> Array | None:
+        """`_result` for pictures N×H×W×C of other channels than the network's own, as they came.
+
+        A grey network sees each colour by itself; a colour network sees grey as three equal ones.
+        """
+        count, height, width, channels = image.shape
+        split = channels == 3 and self.card.channels == 1
+        if split:
+            image = image.transpose(0, 3, 1, 2).reshape(count * 3, height, width, 1)
+            others = {
+                name: np.repeat(value, 3, axis=0) if len(value) == count else value
+                for name, value in others.items()
+            }
+        image = with_channels(image, self.card.channels)
+        image = image if form != Form.FLOATS else _planes(image)
+        result = self._result(networks, part, form, image, others)
+        if result is not None and split:
+            return result.reshape(count, 3, *result.shape[1:3]).transpose(0, 2, 3, 1)
+        if result is not None and channels == 1 and result.shape[3] == 3:
+            return np.asarray(result @ LUMA[:, None])
+        return result
 
     def _guides(
         self, part: str, pixels: Array, ports: Mapping[str, Array], padded: tuple[int, int]
@@ -271,58 +387,35 @@ class CompiledModel:
                     got="×".join(map(str, value.shape[:3])),
                 )
             else:
-                found[name] = reflect(with_channels(value, int(channels)), *padded)
+                found[name] = with_channels(value, int(channels))
         return found
 
     def _result(
-        self, part: str, form: Form, image: Array, others: Mapping[str, Array]
+        self,
+        networks: Networks,
+        part: str,
+        form: Form,
+        image: Array,
+        others: Mapping[str, Array],
     ) -> Array | None:
         """`result` of an image→image graph, N×H×W×C; None where bytes would hide what is no number.
 
-        A graph made for one picture gets one at a time.
+        In as many calls as memory wants; a graph made for one picture gets one at a time.
         """
-        if self.card.parts[part].inputs["image"].axes[0] == 1 < len(image):
-            ones = [
-                self._result(
-                    part, form, image[n : n + 1], {k: v[n : n + 1] for k, v in others.items()}
-                )
-                for n in range(len(image))
-            ]
-            good = [one for one in ones if one is not None]
-            return np.concatenate(good) if len(good) == len(ones) else None
-        if form == Form.FLOATS:
-            return self.run(part, {"image": image, **others})["result"].transpose(0, 2, 3, 1)
-        given = self.networks.get(part, form).run({IMAGE: image, **others})
-        if form == Form.BYTES:
-            return given["result"].transpose(0, 2, 3, 1)
-        return given[RESULT] if np.isfinite(given[MEAN]) else None
+        count, inputs = len(image), {"image" if form == Form.FLOATS else IMAGE: image, **others}
+        rows, columns = image.shape[1:3] if form != Form.FLOATS else image.shape[2:4]
 
-    def _tiles(self, height: int, width: int) -> list[tiling.Tile]:
-        """How a picture that meets the size rule is cut; one tile where it is not."""
-        rule, margin = self.card.size, _margin(self.card)
-        tile = rule.fixed or (self._side, self._side)
-        # A picture a little larger than a tile costs less whole than in two overlapping tiles.
-        large = height * width > 1.5 * tile[0] * tile[1] or rule.fixed is not None
-        if margin is None and rule.fixed not in (None, (height, width)):
-            raise ModelError(
-                f"'{self.card.name}' sees a picture whole and takes one size only",
-                expected=f"{tile[1]}×{tile[0]}",
-                got=f"{width}×{height}",
-                hint="Put a `resize` before it, or import it with `--overlap`, to be cut",
-            )
-        if margin is None or not large:
-            tile = (height, width)
-        kept = [max(1, side - 2 * (margin or 0)) for side in tile]
-        if height * width > MAX_TILES * kept[0] * kept[1]:
-            raise ModelError(
-                f"'{self.card.name}' takes pieces too small for a picture of this size",
-                expected=f"at most {MAX_TILES} of them",
-                got=f"pieces of {tile[1]}×{tile[0]} for {width}×{height}",
-            )
-        try:
-            return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
-        except ValueError as error:
-            raise ModelError(f"'{self.card.name}' cannot be tiled like this: {error}") from None
+        def call(which: slice) -> Array | None:
+            given = self._called(networks, part, form, of_items(inputs, which, count))
+            if form == Form.ROUNDED:
+                return given[RESULT] if np.isfinite(given[MEAN]) else None
+            return given["result"].transpose(0, 2, 3, 1)
+
+        done = pieces(networks.room(part), count, image.size // count, f"{columns}×{rows}", call)
+        good = [one for one in done if one is not None]
+        if len(good) < len(done):
+            return None
+        return _joined(good)
 
 
 def turn(pixels: Array, way: int, *, back: bool = False) -> Array:
@@ -332,45 +425,51 @@ def turn(pixels: Array, way: int, *, back: bool = False) -> Array:
     return turned.swapaxes(1, 2) if way & 4 and back else turned
 
 
+def _compiled(networks: Networks, part: str, form: Form) -> Network:
+    return networks.get(part, form if networks.folds(part) else Form.FLOATS)
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def _cut(pixels: Array, tile: tiling.Tile) -> Array:
-    """A tile of pictures N×H×W×C."""
+    """A tile of pictures N×H×W×C, padded where it reaches beyond them."""
     rows, columns = tile.rows, tile.columns
-    return pixels[
-        :, rows.start : rows.start + rows.length, columns.start : columns.start + columns.length
-    ]
+    return reflect(pixels, rows.length, columns.length, rows.start, columns.start)
 
 
-def _piece(pixels: Array, tile: tiling.Tile) -> Floats:
-    """A tile of pictures N×H×W×C, as floats N×C×h×w."""
-    return np.ascontiguousarray(as_float(_cut(pixels, tile)).transpose(0, 3, 1, 2))
+def _rounded(result: Array) -> Array | None:
+    """A result as 8 bits; None where not all are numbers."""
+    try:
+        return as_dtype(result, np.uint8)
+    except ValueError:
+        return None
 
 
-def _margin(card: Card) -> int | None:
-    """Pixels of a tile at its inner edges that are not right by themselves.
+def _planes(pixels: Array) -> Floats:
+    """Pictures N×H×W×C as floats N×C×H×W."""
+    return np.ascontiguousarray(as_float(pixels).transpose(0, 3, 1, 2))
 
-    None for a network that sees a picture whole and must not be cut.
+
+def reflect(pixels: Array, height: int, width: int, top: int = 0, left: int = 0) -> Array:
+    """A part of N×H×W×C that may reach beyond the bottom and the right.
+
+    What is beyond is mirrored about the last row and column, and repeats the last one where a
+    picture is too small for that: as the tools do that community networks come from, so that pixels
+    are equal.
     """
-    if card.receptive_field != "global":
-        return card.receptive_field // 2
-    return -(-card.size.overlap // 2) or None
+    bottom, right = top + height, left + width
+    if bottom <= pixels.shape[1] and right <= pixels.shape[2]:
+        return pixels[:, top:bottom, left:right]
+    rows, columns = _mirrored(top, bottom, pixels.shape[1]), _mirrored(left, right, pixels.shape[2])
+    return pixels[:, rows[:, None], columns]
 
 
-def reflect(pixels: Array, height: int, width: int) -> Array:
-    """Pad N×H×W×C at the bottom and right to at least this size.
-
-    By mirroring about the last row and column, and by repeating the last one where a picture is too
-    small for that: as the tools do that community networks come from, so that pixels are equal.
-    """
-    down, across = max(0, height - pixels.shape[1]), max(0, width - pixels.shape[2])
-    mirrored = min(down, pixels.shape[1] - 1), min(across, pixels.shape[2] - 1)
-    pixels = _padded(pixels, *mirrored, "reflect")
-    return _padded(pixels, down - mirrored[0], across - mirrored[1], "edge")
-
-
-def _padded(pixels: Array, down: int, across: int, mode: Literal["reflect", "edge"]) -> Array:
-    if down == across == 0:
-        return pixels
-    return np.pad(pixels, ((0, 0), (0, down), (0, across), (0, 0)), mode=mode)
+def _mirrored(start: int, end: int, length: int) -> Array:
+    """Which of so many rows stand for those from `start` to `end`."""
+    places = np.arange(start, end)
+    return np.where(places < length, places, np.maximum(0, 2 * (length - 1) - places))
 
 
 def with_channels(pixels: Array, channels: int) -> Array:

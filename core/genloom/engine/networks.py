@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from genloom.card import PICTURES
-from genloom.errors import MissingRequirement, ModelError
+from genloom.engine.room import Room
+from genloom.errors import MissingRequirement, ModelError, OutOfMemory
 from genloom.models import Bundle
 from genloom.runtime import EXACT, Network
 from genloom.runtime.pixels import IMAGE, MEAN, OLDEST, RESULT, in_pixels
@@ -80,6 +81,7 @@ class Networks:
         self._precision, self._floor = precision, floor
         self._networks: dict[tuple[str, Form], Network] = {}
         self._verdicts: dict[str, Verdict] = {}
+        self._rooms: dict[str, Room] = {}
         self._lock = threading.Lock()
 
     def get(self, part: str, form: Form = Form.FLOATS) -> Network:
@@ -88,6 +90,20 @@ class Networks:
             if (part, form) not in self._networks:
                 self._networks[part, form] = self._made(part, form)
             return self._networks[part, form]
+
+    def room(self, part: str) -> Room:
+        """How much a part takes in one call."""
+        with self._lock:
+            if part not in self._rooms:
+                entry = self._bundle.card.parts.get(part)
+                image = entry.inputs.get("image") if entry else None
+                self._rooms[part] = Room(alone=image is not None and image.axes[0] == 1)
+            return self._rooms[part]
+
+    def provider(self, part: str) -> str:
+        """Short name of the provider that took a part; empty while none has."""
+        taken = (network for (name, _), network in list(self._networks.items()) if name == part)
+        return next((network.provider for network in taken), "")
 
     def folds(self, part: str) -> bool:
         """Whether a part can take pictures as 8-bit pixels."""
@@ -104,11 +120,25 @@ class Networks:
         return parts | {part: str(verdict) for part, verdict in list(self._verdicts.items())}
 
     def notes(self) -> list[str]:
-        """What the user should know of precisions that would not do."""
-        return [
+        """What the user should know: precisions that would not do, and where memory ran out."""
+        precisions = [
             f"{one.words}; computed in {EXACT}"
             for one in list(self._verdicts.values())
             if one.found is not None and one.found < one.floor
+        ]
+        ran_out = [
+            f"{self.provider(part)} ran out of memory at {', '.join(room.failures)}; less at a time"
+            for part, room in list(self._rooms.items())
+            if room.failures
+        ]
+        return precisions + ran_out
+
+    def reductions(self) -> list[str]:
+        """Each time that memory ran out and less was put into a call from then on."""
+        return [
+            f"'{part}' ran out of memory on {self.provider(part)} at {failure}; less at a time"
+            for part, room in list(self._rooms.items())
+            for failure in list(room.failures)
         ]
 
     def keep(self, decided: Mapping[str, str]) -> None:
@@ -153,13 +183,15 @@ class _Watched(Network):
         self._exact: Network | None = None
         self._lock = threading.Lock()
         self.provider, self.inputs, self.outputs = fast.provider, fast.inputs, fast.outputs
-        self.types, self.precision = fast.types, fast.precision
+        self.types, self.precision, self.together = fast.types, fast.precision, fast.together
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._verdict.precision == EXACT:
             return self._in_fp32(inputs)
         try:
             result = self._fast.run(inputs)
+        except OutOfMemory:
+            raise  # that says nothing of the precision
         except ModelError:
             if self._verdict.precision:
                 raise

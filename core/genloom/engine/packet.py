@@ -86,8 +86,8 @@ class Unit:
     def take(self, packet: Packet) -> None:
         """Note what became of one packet of the unit."""
         self.outputs += packet.outputs
-        named = str(packet.item.source or packet.item.name)
-        self.notes += [(named, note) for note in packet.item.notes]
+        for note in packet.item.notes:
+            self.notes.append((str(packet.item.source or packet.item.name), note))
         if packet.failure is not None:
             self.failures.append(packet.failure)
 

@@ -2,99 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from genloom import machine, options
 from genloom.catalog import Catalog
-from genloom.engine.model import TILE, CompiledModel
-from genloom.engine.networks import FLOOR
+from genloom.engine import tuned
+from genloom.engine.compiling import compiled, falls_back_to_cpu, runtime_named
+from genloom.engine.cutting import TILE
+from genloom.engine.model import CompiledModel
+from genloom.engine.settings import BATCH, BATCH_PIXELS, RunSettings
 from genloom.engine.shards import Shard
-from genloom.errors import (
-    GenloomError,
-    MissingRequirement,
-    OutputError,
-    PluginError,
-    did_you_mean,
-    shown,
-)
+from genloom.engine.sources import count
+from genloom.engine.tuned import Answer
+from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputError
+from genloom.limits import MAX_OPTION_FILE_BYTES
 from genloom.models import Bundle, shadowed
 from genloom.pipeline import Pipeline, Step
-from genloom.runtime import EXACT, Network, Runtime, Settings, trial
-from genloom.runtime.best import Best
+from genloom.runtime import Network, Runtime, Settings, trial
 from genloom.stage import Inputs
 from genloom.types import Item, digest_of
 
-BATCH = 16
-BATCH_PIXELS = 512 * 512
-QUEUE_BYTES = 256 * 2**20
-
-PRECISIONS = ("auto", EXACT, "bf16", "fp16")
-
-_LEAST = {"threads": 0, "workers": 0, "batch": 0, "tile": 16, "queue_bytes": 1}
-"""The smallest values of settings that are numbers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """How to run; nothing here changes the pixels beyond float rounding.
-
-    Attributes:
-        provider: `auto` or one execution provider; `provider_options` are its own.
-        runtime: name of a runtime; `auto` looks for the provider in all that are installed.
-        threads: threads of one call to a network; 0 divides the cores among the workers.
-        workers: pictures computed at a time; 0 for as many as there are cores.
-        batch: pictures of one shape in one call; 0 lets the engine choose by their size.
-        tile: side in pixels of the tiles that large pictures are cut into.
-        precision: what networks compute in: `fp32`, `bf16`, `fp16`, or `auto` for the fastest that
-            the provider has. The first results of a lower precision are compared with those of
-            fp32, which is taken where they are further apart than `precision_floor`.
-        precision_floor: least peak signal-to-noise ratio between the two, in dB.
-        queue_bytes: bound on each of the queues between decoding, computing and writing.
-        force: do again what is done already.
-        fail_fast: stop at the first picture that fails.
-        shard: `K/N` for the K-th of N parts, each a run with a journal of its own.
-    """
-
-    provider: str = "auto"
-    provider_options: Mapping[str, str] = field(default_factory=dict)
-    runtime: str = "auto"
-    threads: int = 0
-    workers: int = 0
-    batch: int = 0
-    tile: int = TILE
-    precision: str = "auto"
-    precision_floor: float = FLOOR
-    queue_bytes: int = QUEUE_BYTES
-    force: bool = False
-    fail_fast: bool = False
-    shard: str = ""
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise GenloomError(
-                    f"the setting '{name}' is not right",
-                    expected=f"a whole number of at least {least}",
-                    got=shown(value),
-                )
-        if self.precision not in PRECISIONS:
-            raise GenloomError(
-                f"there is no precision '{self.precision}'",
-                expected=" or ".join(PRECISIONS),
-                hint=did_you_mean(self.precision, PRECISIONS),
-            )
-        Shard.of(self.shard)
+Watch = Callable[[str, bytes, Network], Network]
+"""Told of a network: the model's name, the bytes that were compiled, and what they became."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A pipeline bound to what it will run on."""
+    """A pipeline bound to what it will run on.
+
+    Attributes:
+        batch: pictures of one call at the most, and `batch_pixels` of all of them together.
+        tuned: what was found for models and is used; none where something else is asked for.
+        untuned: for models for which what was found does not work: what the user should know.
+    """
 
     pipeline: Pipeline
     catalog: Catalog
@@ -105,6 +50,10 @@ class Plan:
     threads: int
     models: Mapping[str, CompiledModel]
     providers: Mapping[str, str]
+    batch: int = BATCH
+    batch_pixels: int = BATCH_PIXELS
+    tuned: Mapping[str, Answer] = field(default_factory=dict)
+    untuned: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def out(self) -> Path:
@@ -149,6 +98,12 @@ class Plan:
         return digest_of({"pipeline": resolved, "plugins": versions, "files": files})
 
     @property
+    def tile(self) -> int:
+        """Side of the tiles, where all models agree on one; else that which was asked for."""
+        sides = {model.tile for model in self.models.values()}
+        return sides.pop() if len(sides) == 1 else self.settings.tile or TILE
+
+    @property
     def shard(self) -> Shard:
         """Which part of the run this is."""
         return Shard.of(self.settings.shard)
@@ -179,8 +134,8 @@ class Plan:
             "models": {name: self._describe_model(name) for name in self.models},
             "workers": self.workers,
             "threads": self.threads,
-            "batch": self.settings.batch or f"up to {BATCH}, {BATCH_PIXELS} pixels",
-            "tile": self.settings.tile,
+            "batch": self.settings.batch or f"up to {self.batch}, {self.batch_pixels} pixels",
+            "tile": self.tile,
             "precision_floor": self.settings.precision_floor,
             "provider_options": dict(self.settings.provider_options),
             "queue_bytes": self.settings.queue_bytes,
@@ -198,15 +153,23 @@ class Plan:
             "provider": self.providers[name],
             "precision": self.models[name].precisions,
             "receptive_field": card.receptive_field,
-            "cutting": self.models[name].cutting,
+            "cutting": str(self.models[name].cutting),
             "scale": card.scale,
+            "tuned": str(self.tuned[name]) if name in self.tuned else "",
         }
 
 
 def bind(
-    pipeline: Pipeline, catalog: Catalog, inputs: Inputs, settings: RunSettings | None = None
+    pipeline: Pipeline,
+    catalog: Catalog,
+    inputs: Inputs,
+    settings: RunSettings | None = None,
+    *,
+    watch: Watch | None = None,
 ) -> Plan:
     """Bind a pipeline to inputs, models and a runtime.
+
+    `watch` is told of every network that is compiled, and gives the one that is used.
 
     Raises:
         OutputError: when OUT cannot be used.
@@ -217,7 +180,7 @@ def bind(
     settings = settings or RunSettings()
     _check_out(inputs)
     shard = Shard.of(settings.shard)
-    total = sum(1 for _ in shard.share(pipeline.steps, inputs))
+    total = count(pipeline.steps, inputs, shard)
     # That nothing falls to one shard is no mistake.
     if total == 0 and next(pipeline.steps[0].stage.sources(inputs), None) is None:
         raise GenloomError(
@@ -227,13 +190,27 @@ def bind(
         )
     shard.check(pipeline.steps, inputs)
     runtime = _runtime_for(pipeline, catalog, settings)
-    workers, threads = _parallel(settings, total)
+    found = _tuned(pipeline, catalog, settings)
+    # Those of a whole run are chosen for the model that takes most.
+    slowest = max(found.values(), key=lambda answer: answer.pace, default=None)
+    lead = slowest if len(found) == len(pipeline.bundles) else None
+    workers, threads = parallel(settings, total, lead)
     models, providers = {}, {}
     for name, bundle in pipeline.bundles.items():
         assert runtime is not None
-        models[name] = compiled(bundle, catalog, runtime, settings, threads, workers)
+        own, seen = _with(settings, found.get(name), bundle), watch and partial(watch, name)
+        spare = falls_back_to_cpu(runtime, settings)
+        models[name] = compiled(bundle, catalog, runtime, own, threads, workers, seen, spare)
         parts, last = pipeline.parts_used(name), pipeline.ends_with(name)
-        providers[name] = models[name].prepare(parts, rounded=last)
+        try:
+            providers[name] = models[name].prepare(parts, rounded=last)
+        except (MissingRequirement, ModelError) as error:
+            if name not in found:
+                raise
+            # Nobody asked for what was tuned; what was measured with it says nothing either.
+            plain = bind(pipeline, catalog, inputs, replace(settings, tuned=False), watch=watch)
+            note = f"what was tuned, {found[name]}, does not work here: {error}"
+            return replace(plain, settings=settings, untuned={name: note})
     return Plan(
         pipeline=pipeline,
         catalog=catalog,
@@ -244,76 +221,35 @@ def bind(
         threads=threads,
         models=models,
         providers=providers,
+        batch=settings.batch or (lead.batch if lead else BATCH),
+        batch_pixels=lead.pixels if lead else BATCH_PIXELS,
+        tuned=found,
     )
 
 
-def compiled(
-    bundle: Bundle,
-    catalog: Catalog,
-    runtime: Runtime,
-    settings: RunSettings,
-    threads: int,
-    calls: int = 1,
-) -> CompiledModel:
-    """A bundle ready to run, up to `calls` of them at a time."""
-
-    def compile_graph(graph: bytes, precision: str) -> Network:
-        chosen = Settings(
-            provider=settings.provider,
-            options=settings.provider_options,
-            threads=threads,
-            calls=calls,
-            precision=precision,
-        )
-        return runtime.compile(graph, chosen)
-
-    return CompiledModel(
-        bundle,
-        catalog.backend(bundle.card.family),
-        compile_graph,
-        tile=settings.tile,
-        precision=settings.precision,
-        floor=settings.precision_floor,
-    )
+def _tuned(pipeline: Pipeline, catalog: Catalog, settings: RunSettings) -> dict[str, Answer]:
+    """What was found for the models, where nobody asks for another provider or precision."""
+    unsaid = settings.runtime == "auto" and not settings.provider_options
+    if not settings.tuned or not unsaid or tuned.is_off():
+        return {}
+    known = tuned.answers(pipeline.bundles.values(), catalog)
+    found = {name: known.get(bundle.digest) for name, bundle in pipeline.bundles.items()}
+    return {
+        name: answer
+        for name, answer in found.items()
+        if answer is not None
+        and settings.provider in ("auto", answer.provider)
+        and settings.precision in ("auto", answer.precision)
+    }
 
 
-def runtime_named(catalog: Catalog, name: str) -> Runtime:
-    """A runtime by name; `auto` for all that are installed, as one.
-
-    Raises:
-        MissingRequirement: when its library is not installed, or none is.
-    """
-    if name != "auto":
-        return _at_hand(catalog, name)
-    at_hand, lacking = [], dict[str, GenloomError]()
-    for each, kind in catalog.runtimes().items():
-        try:
-            at_hand.append(_at_hand(catalog, each))
-        except MissingRequirement:
-            extras = [name for name, extra in kind.extras.items() if extra]
-            lacking |= {name: kind.missing(f"the provider '{name}'", name) for name in extras}
-        except PluginError as error:  # one that does not start breaks none of the others
-            lacking |= dict.fromkeys(kind.extras, error)
-    if not at_hand:
-        raise MissingRequirement.extra("onnxruntime", "cpu", "running a model")
-    return Best(at_hand, lacking)
-
-
-def _at_hand(catalog: Catalog, name: str) -> Runtime:
-    """A runtime whose library is installed.
-
-    Raises:
-        MissingRequirement: when it is not.
-        PluginError: when it does not start.
-    """
-    runtime = catalog.runtime(name)
-    try:
-        there = bool(runtime.providers())
-    except Exception as error:  # a plugin raises anything
-        raise catalog.refuse("runtime", name, error) from error
-    if not there:
-        raise runtime.missing(f"the runtime '{name}'")
-    return runtime
+def _with(settings: RunSettings, answer: Answer | None, bundle: Bundle) -> RunSettings:
+    """The settings for one model: what was asked for, else what was found."""
+    if answer is None:
+        return settings
+    # Other tiles change what a network gives that sees a picture whole.
+    tile = answer.tile if bundle.card.receptive_field != "global" else 0
+    return replace(settings, provider=answer.provider, tile=settings.tile or tile)
 
 
 def _runtime_for(pipeline: Pipeline, catalog: Catalog, settings: RunSettings) -> Runtime | None:
@@ -327,14 +263,14 @@ def _runtime_for(pipeline: Pipeline, catalog: Catalog, settings: RunSettings) ->
     return None
 
 
-def _parallel(settings: RunSettings, total: int) -> tuple[int, int]:
+def parallel(settings: RunSettings, total: int, tuned: Answer | None = None) -> tuple[int, int]:
     """Workers, and threads of each call.
 
     On a CPU, several pictures at a time with few threads each are faster than one with many; but
     a single picture gets all cores.
     """
     cores = machine.cores()
-    workers = settings.workers or cores
+    workers = settings.workers or (tuned.workers if tuned else cores)
     threads = settings.threads or max(1, cores // max(1, min(workers, total)))
     return workers, threads
 
@@ -368,6 +304,13 @@ def _files(step: Step) -> dict[str, list[Path]]:
 
 def _read(path: Path) -> bytes:
     try:
+        if (size := path.stat().st_size) > MAX_OPTION_FILE_BYTES:
+            raise GenloomError(
+                "a file that an option names is too large",
+                where=str(path),
+                expected=f"at most {MAX_OPTION_FILE_BYTES} bytes",
+                got=str(size),
+            )
         return path.read_bytes()
     except OSError as error:
         raise GenloomError(

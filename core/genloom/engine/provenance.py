@@ -99,7 +99,7 @@ def _record(
             for name in names
         ),
         plugins=tuple(plugin_record(owner) for _, owner in sorted(foreign.items())),
-        tile=plan.settings.tile if names else None,
+        tile=plan.tile if names else None,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genloom.engine.packet import Failure
+from genloom.engine.timing import Times
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Report:
             `broken` when an error ended the run.
         providers: which provider each model really ran on.
         precisions: what each part of each model was computed in.
+        times: where the time went.
     """
 
     total: int = 0
@@ -32,6 +34,7 @@ class Report:
     seconds: float = 0.0
     providers: dict[str, str] = field(default_factory=dict)
     precisions: dict[str, dict[str, str]] = field(default_factory=dict)
+    times: Times = field(default_factory=Times)
 
     @property
     def failed(self) -> int:
@@ -70,6 +73,7 @@ class Report:
             "precisions": self.precisions,
             "failures": [plain_failure(failure) for failure in self.failures],
             "notes": self.notes,
+            "times": self.times.plain(),
         }
 
 

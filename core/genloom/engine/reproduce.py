@@ -15,11 +15,12 @@ import numpy as np
 from genloom import __version__, imaging, models, options, pipeline
 from genloom.catalog import Catalog
 from genloom.engine.calls import Caller
-from genloom.engine.model import TILE
+from genloom.engine.cutting import TILE
+from genloom.engine.opening import sign
 from genloom.engine.packet import Output, Packet, Unit
-from genloom.engine.plan import Plan, RunSettings, bind
+from genloom.engine.plan import Plan, bind
 from genloom.engine.provenance import Beginnings, plugin_record
-from genloom.engine.resume import sign
+from genloom.engine.settings import RunSettings
 from genloom.engine.stagerun import Shared
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputError, StageError
 from genloom.imaging import Picture
@@ -164,9 +165,14 @@ def _located(value: Any, inputs: Sequence[Path]) -> Any:
     name, sha256 = (value.get(key) if isinstance(value, dict) else "" for key in ("file", "sha256"))
     for place in inputs:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+            if path.is_file() and _sha256(path) == sha256:
                 return str(path.absolute())
     raise _missing(f"the file '{name}', which an option names,", str(sha256), inputs)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _found(record: Record, checked: pipeline.Pipeline, inputs: Sequence[Path]) -> tuple[str, ...]:
@@ -193,7 +199,9 @@ def _missing(what: str, sha256: str, inputs: Sequence[Path]) -> GenloomError:
 def _bound(record: Record, checked: pipeline.Pipeline, catalog: Catalog, inputs: Inputs) -> Plan:
     """The plan, on the provider and in the precision of then where they are at hand."""
     exact = all(model.precision == EXACT for model in record.models)
-    settings = RunSettings(tile=record.tile or TILE, precision=EXACT if exact else "auto")
+    settings = RunSettings(
+        tile=record.tile or TILE, precision=EXACT if exact else "auto", tuned=False
+    )
     providers = {model.provider for model in record.models}
     then = providers.pop() if len(providers) == 1 else ""
     try:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from genloom.engine.journal import Journal
+from genloom.engine.opening import hash_of
 from genloom.engine.packet import Unit
 from genloom.engine.plan import Plan
 from genloom.engine.records import Signature, UnitRecord
-from genloom.limits import MAX_PICTURE_BYTES
+from genloom.engine.sources import undone
+from genloom.listing import Listing
 from genloom.types import Item
 
 
@@ -57,6 +57,10 @@ class Resumption:
             (unit, self._state(unit, record, files) if record else "")
             for unit, record in zip(units, records, strict=True)
         ]
+
+    def undone(self, listing: Listing) -> list[int]:
+        """Positions of the items that `look` may find something else of than `done`."""
+        return undone(listing, self._journal, self._plan.digests[0])
 
     def _state(self, unit: Unit, record: UnitRecord, files: Mapping[str, Sequence[str]]) -> str:
         if record.state != "done":
@@ -133,16 +137,6 @@ class Resumption:
         return all((self._plan.out / file.path).exists() for file in self._journal.files(key))
 
 
-def sign(item: Item) -> Signature:
-    """What identifies an input file, told just before it is decoded.
-
-    Size and time are taken before the bytes are read: a file that changes meanwhile differs from
-    its signature at the next run.
-    """
-    signature = Signature.of(item)
-    return signature if item.source is None else replace(signature, sha256=_bytes_of(item))
-
-
 def _unchanged(unit: Unit, recorded: Signature) -> bool:
     """Same size and time, or at least the same bytes."""
     (now,), item = unit.inputs, unit.item
@@ -154,29 +148,7 @@ def _unchanged(unit: Unit, recorded: Signature) -> bool:
 
 
 def _has_bytes(item: Item, sha256: str) -> bool:
-    return sha256 != "" and _bytes_of(item) == sha256
-
-
-def _bytes_of(item: Item) -> str:
-    """The hash of an item's file, or of the hashes of all where others lie beside it."""
-    own = "" if item.source is None else _sha256(item.source)
-    if not item.beside:
-        return own
-    named = [f"{name} {_sha256(path)}" for name, path in sorted(item.beside.items())]
-    return hashlib.sha256("\n".join([own, *named]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    """The hash of a file; empty when it cannot be read, which decoding says better."""
-    try:
-        # A pipe, a device or a file of the kernel would keep a reader waiting; what is too large
-        # is not decoded either.
-        if not path.is_file() or not 0 < path.stat().st_size <= MAX_PICTURE_BYTES:
-            return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    return sha256 != "" and hash_of(item) == sha256
 
 
 def _folder(path: Path) -> Path:

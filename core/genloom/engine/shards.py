@@ -58,7 +58,11 @@ class Shard:
             return items
         if any(step.stage.cardinality.gathers for step in steps):
             return (item for item in items if self.takes(scope_of(steps, item)))
-        return (item for item in items if self.takes(item.name))
+        return self.among(items)
+
+    def among(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items of this shard among some, where no stage gathers."""
+        return items if self.count == 1 else (item for item in items if self.takes(item.name))
 
     def check(self, steps: Sequence[Step], inputs: Inputs) -> None:
         """Whether a chain can be cut into shards.

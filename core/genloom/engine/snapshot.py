@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from genloom.engine.asked import Asked
-from genloom.engine.journal import HELD, VERSION, Journal, broken, folder_of, make_tables, shards_in
+from genloom.engine.journal import HELD, VERSION, Journal, folder_of, shards_in
 from genloom.engine.shards import Shard
+from genloom.engine.tables import broken, make_tables
 from genloom.errors import OutputError
 
 _TRIES = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from genloom.types import Item, random_state
 
 T = TypeVar("T")
 _RESERVED = {"con", "prn", "aux", "nul"} | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+_NOT_ALLOWED = re.compile(r'[\x00-\x1f<>:"|?*\\]')
 _counter = itertools.count()
 
 
@@ -131,23 +133,24 @@ class StageRun:
     def output(self, item: Item, ending: str, pattern: str = "{folder}/{stem}") -> Iterator[Path]:
         """A temporary file that becomes a result when the block ends well."""
         asked = _asked_name(item, pattern)
-        name = result_name(item, pattern)
-        temporary = self._temporary / f"{os.getpid()}-{next(_counter)}{ending}"
-        sidecar = temporary.with_name(f"{temporary.name}{SIDECAR}")
+        name = _allowed_name(asked)
+        place = f"{self._temporary}/{os.getpid()}-{next(_counter)}{ending}"
+        temporary = Path(place)
         wanted = False
         try:
             yield temporary
-            if not temporary.exists():
+            if not os.path.exists(place):
                 raise StageError("it asked for an output file but wrote none", where=self.stage)
             wanted = self.keep
         finally:
             if not wanted:
                 temporary.unlink(missing_ok=True)
-                sidecar.unlink(missing_ok=True)
+                Path(f"{place}{SIDECAR}").unlink(missing_ok=True)
         if wanted:
             output = Output(item.bare(), temporary, name, ending, asked)
             self.outputs.append(output)
-            if sidecar.exists():
+            if os.path.exists(f"{place}{SIDECAR}"):
+                sidecar = Path(f"{place}{SIDECAR}")
                 beside = replace(output, temporary=sidecar, ending=SIDECAR, beside=True)
                 self.outputs.append(beside)
 
@@ -158,7 +161,7 @@ def result_name(item: Item, pattern: str) -> str:
     Raises:
         OutputError: when the pattern is not one, or leads out of OUT.
     """
-    return "/".join(_allowed(part) for part in _asked_name(item, pattern).split("/"))
+    return _allowed_name(_asked_name(item, pattern))
 
 
 def _asked_name(item: Item, pattern: str) -> str:
@@ -179,7 +182,11 @@ def _asked_name(item: Item, pattern: str) -> str:
     return "/".join(parts)
 
 
+def _allowed_name(name: str) -> str:
+    return "/".join(_allowed(part) for part in name.split("/"))
+
+
 def _allowed(part: str) -> str:
     """A name that every file system takes: no control characters, none that Windows reserves."""
-    part = "".join("_" if ord(char) < 32 or char in '<>:"|?*\\' else char for char in part)
+    part = _NOT_ALLOWED.sub("_", part)
     return f"{part}_" if part.split(".")[0].casefold() in _RESERVED else part

@@ -9,7 +9,7 @@ made again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from genloom.engine.packet import Unit, page_signature
@@ -18,6 +18,7 @@ from genloom.engine.plan import Plan
 from genloom.engine.records import Signature, UnitRecord
 from genloom.engine.resume import Resumption
 from genloom.engine.shards import group_of, scope_of
+from genloom.engine.sources import listings
 from genloom.pipeline import Step
 from genloom.stage import Cardinality
 from genloom.types import Item
@@ -32,6 +33,7 @@ class Standing:
 
 
 Units = Iterator[tuple[Unit, str]]
+Passed = Callable[[int], None]
 
 NOTHING = Standing()
 BATCH = 256
@@ -74,18 +76,31 @@ class Survey:
             found[scope] = NOTHING if scope in found else self._look(scope, items)
         return found
 
-    def scopes(self) -> Iterator[tuple[str, Standing, Units]]:
+    def scopes(self, passed: Passed) -> Iterator[tuple[str, Standing, Units]]:
         """Each scope with what stands of it, and its units with what they came to before.
 
         Units are `lone` where their groups stand. Without a stage that gathers, the whole run is
-        one scope. A run that is forced finds nothing.
+        one scope, and many that are done are not among its units: `passed` is told how many.
+        A run that is forced finds nothing.
         """
         force = self._plan.settings.force
+        if not self._gathers and not force:
+            yield "", NOTHING, self._undone(passed)
+            return
         found = {} if force else self.groups()
         scope = self.scope if self._gathers else lambda item: ""
         for name, items in itertools.groupby(self._plan.sources(), scope):
             standing = found.get(name, NOTHING)
             yield name, standing, self._units(name, standing, items)
+
+    def _undone(self, passed: Passed) -> Units:
+        """Units without those that are told to be done before an item is made of them."""
+        plan, shard = self._plan, self._plan.shard
+        for listing in listings(plan.steps[0].stage, plan.inputs):
+            wanted = self._resumption.undone(listing)
+            if len(wanted) < len(listing):
+                passed(len(listing) - len(wanted))
+            yield from self._units("", NOTHING, shard.among(listing.items(wanted)))
 
     def _units(self, scope: str, standing: Standing, items: Iterator[Item]) -> Units:
         index = 0
@@ -103,7 +118,7 @@ class Survey:
         members = self._resumption.failed_members()
         scopes: set[str] = set()
         total = 0
-        for name, _, units in self.scopes():
+        for name, _, units in self.scopes(lambda count: None):
             states = [state == "failed" or unit.item.key in members for unit, state in units]
             if any(states):
                 scopes.add(name)

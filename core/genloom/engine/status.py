@@ -95,7 +95,11 @@ def _count(status: Status, plan: Plan, journal: Snapshot) -> None:
     resumption = Resumption(plan, journal)
     gathers, failed = len(plan.digests) > 1, []
     status.pending = 0
-    for _, standing, units in Survey(plan, resumption).scopes():
+
+    def passed(count: int) -> None:
+        status.done += count
+
+    for _, standing, units in Survey(plan, resumption).scopes(passed):
         count = 0
         for unit, state in units:
             count += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genloom import scratch
 from genloom.card import Card
 from genloom.engine import tiling
 from genloom.types import Array
@@ -24,34 +25,42 @@ class Stitch:
     def __init__(self, size: tuple[int, int], padded: tuple[int, int], card: Card) -> None:
         self._size, self._padded, self._scale = size, padded, card.scale
         self._overlap = card.size.overlap if card.receptive_field == "global" else 0
+        self._height, self._width = size[0] * card.scale, size[1] * card.scale
         self._sum: Array | None = None
-        self._weight = np.zeros((size[0] * card.scale, size[1] * card.scale, 1), np.float32)
+        self._weight: Array | None = None
 
     @property
     def result(self) -> Array:
-        """The whole picture, N×H×W×C."""
+        """The whole picture, N×H×W×C, once all tiles were added."""
         assert self._sum is not None
-        return self._sum / self._weight if self._overlap else self._sum
+        if self._weight is not None:
+            for part in scratch.strips(self._sum, self._weight):
+                self._sum[part] /= self._weight[part]
+            self._weight = None
+        return self._sum
 
     def add(self, done: Array, tile: tiling.Tile) -> None:
         """Put one tile's result, N×H×W×C, where it belongs; uint8 only where none are blended."""
         if (tile.rows.length, tile.columns.length) == self._padded:
-            height, width = self._weight.shape[:2]
-            self._sum, self._overlap = np.ascontiguousarray(done[:, :height, :width]), 0
+            self._sum = np.ascontiguousarray(done[:, : self._height, : self._width])
             return
         if self._sum is None:
-            count, channels = len(done), done.shape[3]
-            self._sum = np.zeros((count, *self._weight.shape[:2], channels), done.dtype)
+            size = (len(done), self._height, self._width)
+            self._sum = scratch.zeros((*size, done.shape[3]), done.dtype)
+            if self._overlap:
+                self._weight = scratch.zeros((1, *size[1:], 1), np.float32)
         (y, top), (x, left) = self._kept(tile.rows, 0), self._kept(tile.columns, 1)
         piece = done[:, y, x]
-        if not self._overlap:
+        if self._weight is None:
             self._sum[:, top, left] = piece
+            scratch.release(self._sum)
             return
         rows = tiling.weights(tile.rows, self._padded[0], self._overlap, self._scale)[y]
         columns = tiling.weights(tile.columns, self._padded[1], self._overlap, self._scale)[x]
         weight = (rows[:, None] * columns)[..., None]
         self._sum[:, top, left] += piece * weight
-        self._weight[top, left] += weight
+        self._weight[:, top, left] += weight
+        scratch.release(self._sum, self._weight)
 
     def _kept(self, span: tiling.Span, axis: int) -> tuple[slice, slice]:
         """What of a tile is used along an axis, within the tile and within the picture."""

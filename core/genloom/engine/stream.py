@@ -12,21 +12,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from genloom.engine import flow, pages
 from genloom.engine.calls import Caller
+from genloom.engine.opening import signed, with_bytes, without_bytes
 from genloom.engine.packet import FAULTS, Packet, Unit
 from genloom.engine.pages import Page
-from genloom.engine.plan import BATCH, BATCH_PIXELS, Plan
-from genloom.engine.resume import Resumption, sign
+from genloom.engine.plan import Plan
+from genloom.engine.resume import Resumption
 from genloom.engine.standing import Survey
+from genloom.engine.timing import COMPUTE, DECODE, FILES, NETWORKS, WRITE, Lane
+from genloom.limits import READ_ONCE, SMALL_FILE
 from genloom.pipeline import Step
 from genloom.stage import Cardinality
-from genloom.types import Batch, Kind, as_dtype
+from genloom.types import Batch, Kind
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Stream:
         files: threads that decode and write.
         compute: threads that compute.
         settle: told of every unit that is through.
-        skip: told of every unit that is not needed, because it is done.
+        skip: told of how many units are not needed, because they are done.
     """
 
     plan: Plan
@@ -46,7 +47,7 @@ class Stream:
     files: Executor
     compute: Executor
     settle: Callable[[Unit], None]
-    skip: Callable[[Unit], None]
+    skip: Callable[[int], None]
 
     def run(self, only: Set[str] | None = None, *, failed: bool = False) -> None:
         """Pull everything through the chain, or only what belongs to some scopes.
@@ -79,7 +80,8 @@ class Stream:
         self, numbers: Counter[str], only: Set[str] | None, failed: bool
     ) -> Iterator[Packet]:
         gathers = len(self.plan.digests) > 1
-        for name, standing, units in Survey(self.plan, self.resumption).scopes():
+        passed = (lambda count: None) if failed else self.skip
+        for name, standing, units in Survey(self.plan, self.resumption).scopes(passed):
             if only is not None and name not in only:
                 continue
             numbers.setdefault(name, standing.pages)
@@ -87,7 +89,7 @@ class Stream:
                 if failed and not gathers and state != "failed":
                     continue
                 if state == "done" and (unit.lone or not gathers):
-                    self.skip(unit)
+                    self.skip(1)
                     continue
                 unit.known = self.resumption.writes and state == "done"
                 unit.failed_before = state == "failed"
@@ -98,10 +100,16 @@ class Stream:
         opens = step is self.plan.steps[0]
 
         def call(packet: Packet) -> list[Packet]:
-            if opens:
-                packet.unit.inputs = (sign(packet.item),)
-            return self.caller.apply([step], [packet])[0]
+            with self.caller.meter.busy(FILES):
+                if not opens:
+                    return self.caller.apply([step], [packet])[0]
+                packet = with_bytes(packet, READ_ONCE)
+                packet.unit.inputs = (signed(packet),)
+                return [without_bytes(one) for one in self.caller.apply([step], [packet])[0]]
 
+        if opens:
+            stream = (with_bytes(packet, SMALL_FILE) for packet in stream)
+        most = 64 + 4 * self.plan.workers
         results = flow.ordered(
             self.files,
             call,
@@ -109,8 +117,9 @@ class Stream:
             cost=lambda packet: _cost(step, packet) if opens else packet.nbytes,
             result_cost=_bytes,
             budget=self.plan.settings.queue_bytes,
-            most=64 + 4 * self.plan.workers,
+            most=most,
             workers=max(2, self.plan.workers),
+            lane=self._lane([step], FILES, most),
         )
         return (packet for packets in results for packet in packets)
 
@@ -118,18 +127,19 @@ class Stream:
         self, segment: Sequence[Step], following: Sequence[Step], stream: Iterator[Packet]
     ) -> Iterator[Packet]:
         """Computing: items of one shape together, in the threads for networks."""
-        size = self.plan.settings.batch or BATCH
+        size = self.plan.batch
+        most = 4 * size * self.plan.workers
         ends_in_file = len(following) == 1 and following[0].stage.writes
 
         def call(packets: list[Packet]) -> list[list[Packet]]:
-            results = self.caller.apply(segment, packets)
-            if ends_in_file:
-                results = [[_as_stored(packet) for packet in group] for group in results]
-            return results
+            with self.caller.meter.busy(NETWORKS):
+                return self.caller.apply(segment, packets, stored=ends_in_file)
 
         def full(count: int, nbytes: int) -> bool:
             pixels = nbytes / 3
-            return count >= size or (not self.plan.settings.batch and pixels >= BATCH_PIXELS)
+            return count >= size or (
+                not self.plan.settings.batch and pixels >= self.plan.batch_pixels
+            )
 
         results = flow.grouped(
             self.compute,
@@ -140,8 +150,9 @@ class Stream:
             full=full,
             result_cost=_bytes,
             budget=self.plan.settings.queue_bytes,
-            most=4 * size * self.plan.workers,
+            most=most,
             workers=self.plan.workers,
+            lane=self._lane(segment, NETWORKS, most),
         )
         return (packet for packets in results for packet in packets)
 
@@ -152,17 +163,32 @@ class Stream:
         prepared = self._in_batches([step], [], stream)
         members = self._settled(self.caller.place(step, packet) for packet in prepared)
         cut = pages.cut(step, members, level, numbers, self.resumption.page_key)
+
+        def call(page: Page) -> list[Packet]:
+            with self.caller.meter.busy(NETWORKS):
+                return self.caller.gather(step, page)
+
+        most = 2 * self.plan.workers
         results = flow.ordered(
             self.compute,
-            lambda page: self.caller.gather(step, page),
+            call,
             self._wanted(cut),
             cost=lambda page: page.nbytes,
             result_cost=_bytes,
             budget=self.plan.settings.queue_bytes,
-            most=2 * self.plan.workers,
+            most=most,
             workers=self.plan.workers,
+            lane=self._lane([step], NETWORKS, most, pages=True),
         )
         return (packet for packets in results for packet in packets)
+
+    def _lane(self, steps: Sequence[Step], pool: str, most: int, *, pages: bool = False) -> Lane:
+        """What measures the queue before some stages."""
+        budget, first = self.plan.settings.queue_bytes, steps[0]
+        side = COMPUTE
+        if pool == FILES and first.stage.gives == Kind.IMAGE:
+            side = DECODE if first is self.plan.steps[0] else WRITE
+        return self.caller.meter.lane(steps, side, pool, budget=budget, most=most, pages=pages)
 
     def _wanted(self, stream: Iterator[Page]) -> Iterator[Page]:
         """The pages that are not done, or that the next stage that gathers needs."""
@@ -196,25 +222,15 @@ def _joins(step: Step) -> bool:
 
 
 def _cost(step: Step, packet: Packet) -> int:
+    held = len(packet.item.encoded or b"")
     try:
-        return step.stage.cost(packet.item)
+        return held + step.stage.cost(packet.item)
     except FAULTS:
-        return 0  # what it costs is not known; the call itself may go well
+        return held  # what it costs is not known; the call itself may go well
 
 
 def _bytes(packets: Sequence[Packet]) -> int:
     return sum(packet.nbytes for packet in packets)
-
-
-def _as_stored(packet: Packet) -> Packet:
-    """Pictures that only wait to be written, as the 8 bits they will be written in."""
-    batch = packet.batch
-    if batch is None or batch.kind != Kind.IMAGE or packet.item.info.bits != 8:
-        return packet
-    try:
-        return replace(packet, batch=batch.with_pixels(as_dtype(batch.pixels, np.uint8)))
-    except ValueError:  # the stage that writes it will fail on it, and say why
-        return packet
 
 
 def _shape(packet: Packet) -> Any:

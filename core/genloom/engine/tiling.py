@@ -8,7 +8,8 @@ same phase of its strided layers as the whole picture would.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,13 @@ def tiles(
     for rows in spans(size[0], tile[0], margin, multiple):
         for column in columns:
             yield Tile(rows, column)
+
+
+def together(tiles: Sequence[Tile], most: int) -> Iterator[list[Tile]]:
+    """Neighbours of one shape, at most so many of them."""
+    for _, same in itertools.groupby(tiles, lambda tile: (tile.rows.length, tile.columns.length)):
+        rest = list(same)
+        yield from (rest[first : first + most] for first in range(0, len(rest), most))
 
 
 def weights(span: Span, length: int, overlap: int, scale: int) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from genloom import models
 from genloom.card import Card, Part, Port
 from genloom.catalog import Catalog
-from genloom.engine.plan import runtime_named
+from genloom.engine.compiling import runtime_named
 from genloom.errors import GenloomError, did_you_mean
 from genloom.models import Bundle
 from genloom.runtime import Network, Runtime, Settings, proto

@@ -1,6 +1,7 @@
 """Image files in and out: pixels as they were stored, and everything that must survive with them.
 
     read, probe      decode one file, or only its header
+    decoded_bytes    what a file takes in memory, from as few of its bytes as tell it
     read_record      how a picture was made, as `write` was told
     encode, write    encode one picture to bytes, or to a file
     record_options   what Pillow is told to write a record into an animation
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from genloom.imaging.detail import Place, around, enlarged, most_detailed, outlined
 from genloom.imaging.formats import READABLE, WRITABLE
-from genloom.imaging.reading import Picture, probe, read, read_record
+from genloom.imaging.reading import Picture, decoded_bytes, probe, read, read_record
 from genloom.imaging.resizing import resize
 from genloom.imaging.writing import encode, record_options, write
 from genloom.limits import MAX_PIXELS
@@ -27,6 +28,7 @@ __all__ = [
     "Picture",
     "Place",
     "around",
+    "decoded_bytes",
     "encode",
     "enlarged",
     "most_detailed",

@@ -162,10 +162,10 @@ def _as_bytes(data: bytes, layout: TiffLayout) -> bytes:
         entries |= {322: tags[322] * size, 323: tags[323], 324: tags[324], 325: tags[325]}
     else:
         entries |= {273: tags[273], 278: tags.get(278, layout.height), 279: tags[279]}
-    return _with_directory(data, layout.order, entries)
+    return with_directory(data, layout.order, entries)
 
 
-def _with_directory(data: bytes, order: str, entries: dict[int, Any]) -> bytes:
+def with_directory(data: bytes, order: str, entries: dict[int, Any]) -> bytes:
     """A classic TIFF of the same bytes, with a new first directory at its end."""
     data += b"\0" * (len(data) % 2)
     after = len(data) + 6 + 12 * len(entries)

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from genloom import scratch
 from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY
 from genloom.imaging.metadata import EXIF_PREFIX, icc_fits
 from genloom.imaging.resizing import resize
+from genloom.imaging.samples import Samples
 from genloom.imaging.xmp import with_record
 from genloom.types import Array, ImageInfo, as_dtype
 
@@ -32,12 +34,9 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def samples(self) -> Array:
-        """Colour and alpha together, H×W×(1 to 4)."""
-        if self.alpha is None:
-            return np.ascontiguousarray(self.pixels)
-        both = np.concatenate([self.pixels, self.alpha[..., None]], axis=2)
-        return np.ascontiguousarray(both)  # N×C×H×W of a stage leaves its mark on the order
+    def samples(self) -> Samples:
+        """Colour and alpha together."""
+        return Samples(self.pixels, self.alpha)
 
     @property
     def palette(self) -> bool:
@@ -66,18 +65,20 @@ def _fit_depth(sheet: Sheet) -> None:
     dtype = {8: np.uint8, 16: np.uint16, 32: np.float32}[bits]
     sheet.pixels = as_dtype(sheet.pixels, dtype)
     if sheet.alpha is not None:
-        alpha = resize(sheet.alpha, *sheet.pixels.shape[:2])
-        sheet.alpha = np.clip(as_dtype(alpha, dtype), 0, None if bits < 32 else 1)
+        alpha = as_dtype(resize(sheet.alpha, *sheet.pixels.shape[:2]), dtype)
+        sheet.alpha = np.clip(alpha, 0, 1) if bits == 32 else alpha
 
 
 def _fit_alpha(sheet: Sheet) -> None:
     if sheet.alpha is None or "alpha" in KEEPS[sheet.format]:
         return
     top = np.iinfo(sheet.alpha.dtype).max  # all such formats hold integers
-    if (sheet.alpha < top).any():
-        opacity = sheet.alpha[..., None].astype(np.float32) / top
-        flat = sheet.pixels * opacity + top * (1 - opacity)
-        sheet.pixels = np.rint(flat).astype(sheet.pixels.dtype)
+    if any((sheet.alpha[rows] < top).any() for rows in scratch.strips(sheet.alpha)):
+        flat = scratch.zeros(sheet.pixels.shape, sheet.pixels.dtype)
+        for rows in scratch.strips(sheet.pixels, sheet.alpha, flat):
+            opacity = sheet.alpha[rows][..., None].astype(np.float32) / top
+            flat[rows] = np.rint(sheet.pixels[rows] * opacity + top * (1 - opacity))
+        sheet.pixels = flat
         sheet.notes.append(f"{sheet.format} has no transparency: flattened onto white")
     sheet.alpha = None
 

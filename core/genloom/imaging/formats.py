@@ -7,6 +7,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,14 +88,22 @@ def prepare_pillow() -> None:
     """
     from PIL import Image
 
-    for name in _PLUGINS:  # else Pillow loads them on demand, which races among threads
-        import_module(f"PIL.{name}ImagePlugin")
-    if HAS_HEIF and "HEIF" not in Image.ID:
-        import_module("pillow_heif").register_heif_opener(thumbnails=False)
+    _load_plugins()
     if _PILLOW_WARNINGS not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     if Image.MAX_IMAGE_PIXELS is not None and Image.MAX_IMAGE_PIXELS < MAX_PIXELS:
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+@cache
+def _load_plugins() -> None:
+    """Load Pillow's plugins now: it would load them on demand, which races among threads."""
+    from PIL import Image
+
+    for name in _PLUGINS:
+        import_module(f"PIL.{name}ImagePlugin")
+    if HAS_HEIF and "HEIF" not in Image.ID:
+        import_module("pillow_heif").register_heif_opener(thumbnails=False)
 
 
 def check_size(height: int, width: int) -> None:
@@ -119,8 +128,14 @@ def check_density(height: int, width: int, size: int) -> None:
 
 
 @contextmanager
-def telling(path: Path, what: str) -> Iterator[None]:
-    """Turn every failure inside the block into an `ImageError` that names `path`."""
+def telling(path: Path, what: str, system: str = "") -> Iterator[None]:
+    """Turn every failure inside the block into an `ImageError` that names `path`.
+
+    Args:
+        path: of the file.
+        what: cannot be done.
+        system: the same for what the system refuses.
+    """
     try:
         yield
     except ImageError as error:
@@ -131,6 +146,8 @@ def telling(path: Path, what: str) -> Iterator[None]:
         ) from error
     # Decoders raise nearly anything on damaged bytes: struct.error, SyntaxError, IndexError …
     except Exception as error:
+        refused = isinstance(error, OSError) and error.strerror
+        what = system if refused and system else what
         raise ImageError(f"{what}: {_reason(error)}", where=str(path)) from error
 
 

@@ -148,11 +148,13 @@ def check_scans(data: bytes, pixels: int) -> None:
         )
 
 
-def frames(data: bytes) -> int:
+def frames(file: BinaryIO) -> int:
     """How many frames or pages a GIF or TIFF has, counted up to `MAX_FRAMES` + 1."""
-    if data[:3] == b"GIF":
-        return max(1, _gif_frames(data))
-    pages = itertools.islice(_directories(io.BytesIO(data)), MAX_FRAMES + 1)
+    file.seek(0)
+    if file.read(3) == b"GIF":
+        file.seek(0)
+        return max(1, _gif_frames(file.read()))
+    pages = itertools.islice(_directories(file), MAX_FRAMES + 1)
     return max(1, sum(1 for _ in pages))
 
 

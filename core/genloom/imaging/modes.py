@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genloom import scratch
 from genloom.errors import ImageError
 from genloom.types import Array
 
@@ -20,6 +21,23 @@ PALETTE_MODES = frozenset({"P", "PA"})
 
 def stored_samples(image: Image.Image) -> tuple[Array, int, tuple[str, ...]]:
     """Samples H×W×(1 to 4) of a loaded picture of any of Pillow's modes, bits, and notes."""
+    depth = getattr(image, "tag_v2", {}).get(258)
+    strips = list(scratch.row_slices(image.height, image.height * image.width * 4))
+    if len(strips) == 1:
+        return _stored(image, depth)
+    # Pillow holds four bytes for most pixels, and a few times as many on their way out.
+    parts = (_stored(image.crop((0, s.start, image.width, s.stop)), depth) for s in strips)
+    first, bits, notes = next(parts)
+    samples = scratch.zeros((image.height, *first.shape[1:]), first.dtype)
+    samples[strips[0]] = first
+    for strip, (part, _, _) in zip(strips[1:], parts, strict=True):
+        samples[strip] = part
+        scratch.release(samples)
+    return samples, bits, notes
+
+
+def _stored(image: Image.Image, depth: Any) -> tuple[Array, int, tuple[str, ...]]:
+    """`stored_samples` of a picture, or of a part of one whose TIFF says so many bits."""
     mode = image.mode
     if mode == "CMYK":
         converted, note = _cmyk(image)
@@ -27,7 +45,7 @@ def stored_samples(image: Image.Image) -> tuple[Array, int, tuple[str, ...]]:
     if mode == "LAB":
         return np.asarray(_lab(image)), 8, ("Lab colours were converted to sRGB",)
     if mode.startswith("I"):
-        return _integers(image)
+        return _integers(image, depth)
     if mode == "F":
         return np.asarray(image, np.float32)[..., None], 32, ()
     if mode == "1":
@@ -43,11 +61,10 @@ def _three(image: Image.Image) -> Array:
     return samples[..., None] if samples.ndim == 2 else samples
 
 
-def _integers(image: Image.Image) -> tuple[Array, int, tuple[str, ...]]:
+def _integers(image: Image.Image, depth: Any) -> tuple[Array, int, tuple[str, ...]]:
     """Grey wider than 8 bits: PGM, and TIFFs of 12 bits."""
     samples = np.asarray(image)[..., None]
-    tags = getattr(image, "tag_v2", {})
-    if tags.get(258) == (12,):
+    if depth == (12,):
         return (samples << 4 | samples >> 8).astype(np.uint16), 16, ("12-bit grey read as 16-bit",)
     if samples.min(initial=0) < 0 or samples.max(initial=0) > 65535:
         raise ImageError("samples of this type are not supported", got=f"mode {image.mode}")

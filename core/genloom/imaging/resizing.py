@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from genloom import scratch
 from genloom.errors import ImageError
 from genloom.types import Array
 
@@ -32,7 +33,18 @@ def resize(pixels: Array, height: int, width: int, filter: str = "lanczos") -> A
 
     def plane(values: Array) -> Array:
         image = Image.fromarray(np.ascontiguousarray(values))
-        return np.asarray(image.resize((width, height), method))
+        size = (height, width, *values.shape[2:])
+        if not scratch.is_large(size, values.dtype):
+            return np.asarray(image.resize((width, height), method))
+        result, step = scratch.zeros(size, values.dtype), values.shape[0] / height
+        wide = image.resize((width, image.height), method)
+        del image
+        for rows in scratch.row_slices(height, result.nbytes):
+            # What lies beyond a box is seen all the same, so that strips join without a seam.
+            box = (0, rows.start * step, width, rows.stop * step)
+            result[rows] = np.asarray(wide.resize((width, rows.stop - rows.start), method, box))
+            scratch.release(result)
+        return result
 
     if pixels.dtype == np.uint8 and (pixels.ndim == 2 or pixels.shape[2] == 3):
         return plane(pixels)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from genloom.errors import ImageError
 from genloom.imaging.metadata import DESCRIPTIVE, EXIF_IFD, GPS_IFD
+from genloom.imaging.samples import Samples
 from genloom.types import Array, ImageInfo
 
 STRIP_BYTES = 1 << 20
+HEADER = 8
+LARGEST = 1 << 32
 DEFLATE, HORIZONTAL = 8, 2
 UNSIGNED, FLOAT = 1, 3
 STRAIGHT_ALPHA = 2
@@ -20,30 +24,48 @@ PALETTE = 3
 XMP = 700
 
 
-def tiff(samples: Array, info: ImageInfo, table: Array | None = None) -> bytes:
-    """Samples H×W×(1 to 4) of uint8, uint16 or float32 as a deflated little-endian TIFF.
+def write_tiff(
+    file: BinaryIO, samples: Samples, info: ImageInfo, table: Array | None = None
+) -> None:
+    """Samples of uint8, uint16 or float32 as a deflated little-endian TIFF.
 
     With a `table` of up to 256 colours (r, g, b, r, …) the samples are indices into it.
+
+    Raises:
+        ImageError: when it would be longer than offsets in a TIFF reach.
     """
+    height, width, count = samples.shape
+    rows = max(1, STRIP_BYTES // (width * count * samples.dtype.itemsize))
+    predict = samples.dtype.kind == "u" and table is None
+    tags = _tags(samples, info, predict) | {278: rows}
+    if table is not None:
+        tags |= {262: PALETTE, 320: _colour_map(table)}
+    sizes = [0] * -(-height // rows)
+    # How long the directory is does not depend on where the strips are.
+    file.write(bytes(HEADER + len(_directory(tags, sizes))))
+    for index, strip in enumerate(samples.strips(rows)):
+        packed = _strip(strip, predict)
+        sizes[index] = len(packed)
+        if sum(sizes) >= LARGEST:
+            raise ImageError(
+                "the picture is too large for a TIFF", expected=f"less than {LARGEST} bytes"
+            )
+        file.write(packed)
+    file.seek(0)
+    file.write(b"II*\0" + struct.pack("<I", HEADER) + _directory(tags, sizes))
+
+
+def _directory(tags: dict[int, Any], sizes: Sequence[int]) -> bytes:
+    """The directory of strips of such sizes that follow it."""
     from PIL import TiffImagePlugin
 
-    height, width, count = samples.shape
-    rows = max(1, STRIP_BYTES // (width * count * samples.itemsize))
-    predict = samples.dtype.kind == "u" and table is None
-    strips = [_strip(samples[top : top + rows], predict) for top in range(0, height, rows)]
-    sizes = [len(strip) for strip in strips]
-    if sum(sizes) >= 1 << 32:
-        raise ImageError("the picture is too large for a TIFF", got=f"{sum(sizes)} bytes")
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    for tag, value in _tags(samples, info, predict).items():
+    for tag, value in tags.items():
         directory[tag] = value
-    if table is not None:
-        directory[262], directory[320] = PALETTE, _colour_map(table)
-    directory[278] = rows
     # Pillow adds the length of the directory to these when it writes it.
     directory[273] = tuple(int(at) for at in np.cumsum([0, *sizes[:-1]]))
     directory[279] = tuple(sizes)
-    return b"II*\0" + struct.pack("<I", 8) + directory.tobytes(8) + b"".join(strips)
+    return directory.tobytes(HEADER)
 
 
 def _colour_map(table: Array) -> tuple[int, ...]:
@@ -62,13 +84,13 @@ def _strip(samples: Array, predict: bool) -> bytes:
     return zlib.compress(np.ascontiguousarray(little).data, 4)
 
 
-def _tags(samples: Array, info: ImageInfo, predict: bool) -> dict[int, Any]:
+def _tags(samples: Samples, info: ImageInfo, predict: bool) -> dict[int, Any]:
     height, width, count = samples.shape
     whole = samples.dtype.kind == "u"
     tags: dict[int, Any] = {
         256: width,
         257: height,
-        258: (samples.itemsize * 8,) * count,
+        258: (samples.dtype.itemsize * 8,) * count,
         259: DEFLATE,
         262: 2 if count > 2 else 1,
         277: count,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging.fitting import Sheet, fit, leave_out
 from genloom.imaging.formats import WRITABLE, check_size, prepare_pillow, telling
+from genloom.imaging.jpeg import write_jpeg
 from genloom.imaging.metadata import EXIF_PREFIX
 from genloom.imaging.palette import indexed
-from genloom.imaging.png import RECORD, png, with_texts
-from genloom.imaging.tiff import tiff
+from genloom.imaging.png import RECORD, with_texts, write_png
+from genloom.imaging.samples import Samples
+from genloom.imaging.tiff import write_tiff
 from genloom.imaging.xmp import with_record
 from genloom.types import Array, ImageInfo
 
@@ -44,18 +47,11 @@ def write(
     Raises:
         ImageError: it cannot be encoded, or the disk refuses it.
     """
-    with telling(path, "cannot be written"):
-        encoded, notes = encode(
-            pixels,
-            ending=ending,
-            alpha=alpha,
-            info=info,
-            quality=quality,
-            palette=palette,
-            record=record,
-        )
-        path.write_bytes(encoded)
-        return notes
+    with telling(path, "cannot be encoded", "cannot be written"):
+        sheet = _sheet(pixels, ending, alpha, info, quality, palette, record)
+        with path.open("wb") as file:
+            _ENCODERS[sheet.format](sheet, file)
+        return tuple(sheet.notes)
 
 
 def encode(
@@ -80,23 +76,38 @@ def encode(
         record: how the picture was made, a text of ASCII such as `Run.record` gives; in PNG a text
             chunk, in JPEG, WebP, TIFF and AVIF XMP; other formats go without, and without a note.
     """
+    with telling(Path(f"*{ending}"), "cannot be encoded"):
+        sheet, file = _sheet(pixels, ending, alpha, info, quality, palette, record), io.BytesIO()
+        _ENCODERS[sheet.format](sheet, file)
+        return file.getvalue(), tuple(sheet.notes)
+
+
+def _sheet(
+    pixels: Array,
+    ending: str,
+    alpha: Array | None,
+    info: ImageInfo | None,
+    quality: int,
+    palette: bool,
+    record: str,
+) -> Sheet:
+    """A picture made to fit its format."""
     if ending.lower() not in WRITABLE:
         raise ImageError(
             f"pictures cannot be written as '{ending}'", expected=", ".join(sorted(WRITABLE))
         )
-    with telling(Path(f"*{ending}"), "cannot be encoded"):
-        prepare_pillow()
-        sheet = Sheet(
-            _shaped(pixels),
-            alpha,
-            info or ImageInfo(),
-            WRITABLE[ending.lower()],
-            quality,
-            palette,
-            record,
-        )
-        fit(sheet)
-        return _ENCODERS[sheet.format](sheet), tuple(sheet.notes)
+    prepare_pillow()
+    sheet = Sheet(
+        _shaped(pixels),
+        alpha,
+        info or ImageInfo(),
+        WRITABLE[ending.lower()],
+        quality,
+        palette,
+        record,
+    )
+    fit(sheet)
+    return sheet
 
 
 def _shaped(pixels: Array) -> Array:
@@ -118,10 +129,8 @@ def _pillow(samples: Array) -> Image.Image:
     return Image.frombuffer(mode, (width, height), samples, "raw", mode, 0, 1)
 
 
-def _saved(image: Image.Image, format: str, **options: object) -> bytes:
-    file = io.BytesIO()
+def _save(file: BinaryIO, image: Image.Image, format: str, **options: object) -> None:
     image.save(file, format, **{name: v for name, v in options.items() if v is not None})
-    return file.getvalue()
 
 
 def record_options(format: str, record: str) -> dict[str, object]:
@@ -135,11 +144,13 @@ def record_options(format: str, record: str) -> dict[str, object]:
     return {"xmp": with_record(b"", record)} if record and format == "WEBP" else {}
 
 
-def _png(sheet: Sheet) -> bytes:
+def _png(sheet: Sheet, file: BinaryIO) -> None:
     if sheet.palette:
-        image, clear, note = indexed(sheet.samples)
+        image, clear, note = indexed(sheet.samples.whole)
         sheet.notes += note
-        encoded = _saved(
+        encoded = io.BytesIO()
+        _save(
+            encoded,
             image,
             "PNG",
             transparency=clear,
@@ -147,44 +158,55 @@ def _png(sheet: Sheet) -> bytes:
             exif=sheet.info.exif,
             dpi=sheet.info.dpi,
         )
-        return with_texts(encoded, sheet.info, sheet.record)
-    return png(sheet.samples, sheet.info, sheet.record)
+        file.write(with_texts(encoded.getvalue(), sheet.info, sheet.record))
+    else:
+        write_png(file, sheet.samples, sheet.info, sheet.record)
 
 
-def _tiff(sheet: Sheet) -> bytes:
+def _tiff(sheet: Sheet, file: BinaryIO) -> None:
     samples, table = sheet.samples, None
     if sheet.palette:
-        image, _, note = indexed(samples)
+        image, _, note = indexed(samples.whole)
         sheet.notes += note
-        samples, table = np.asarray(image)[..., None], np.array(image.getpalette(), np.uint8)
+        samples = Samples(np.asarray(image)[..., None])
+        table = np.array(image.getpalette(), np.uint8)
     try:
-        return tiff(samples, sheet.info, table)
+        write_tiff(file, samples, sheet.info, table)
     except ImageError:
         raise
     except Exception:
         if not sheet.info.exif:
             raise
         leave_out(sheet, "exif", "the EXIF data does not fit a TIFF and was left out")
-        return tiff(samples, sheet.info, table)
+        file.seek(0)
+        write_tiff(file, samples, sheet.info, table)
 
 
-def _jpeg(sheet: Sheet) -> bytes:
-    info = sheet.info
-    return _saved(
-        _pillow(sheet.samples),
-        "JPEG",
-        quality=sheet.quality,
-        subsampling=0 if sheet.quality >= FULL_CHROMA else 2,
-        icc_profile=info.icc,
-        exif=EXIF_PREFIX + info.exif if info.exif else None,
-        xmp=info.xmp,
-        dpi=info.dpi,
-    )
+def _jpeg(sheet: Sheet, file: BinaryIO) -> None:
+    info, samples, full = sheet.info, sheet.samples, sheet.quality >= FULL_CHROMA
+    coding = {"quality": sheet.quality, "subsampling": 0 if full else 2}
+    metadata = {
+        "icc_profile": info.icc,
+        "exif": EXIF_PREFIX + info.exif if info.exif else None,
+        "xmp": info.xmp,
+        "dpi": info.dpi,
+    }
+    if not scratch.is_large(samples.shape, samples.dtype):
+        _save(file, _pillow(samples.whole), "JPEG", **coding, **metadata)
+        return
+
+    def encode(strip: Array, first: bool) -> bytes:
+        encoded = io.BytesIO()
+        _save(encoded, _pillow(strip), "JPEG", **coding, **(metadata if first else {}))
+        return encoded.getvalue()
+
+    write_jpeg(file, samples, 8 if full or samples.shape[2] == 1 else 16, encode)
 
 
-def _webp(sheet: Sheet) -> bytes:
-    return _saved(
-        _pillow(sheet.samples),
+def _webp(sheet: Sheet, file: BinaryIO) -> None:
+    _save(
+        file,
+        _pillow(sheet.samples.whole),
         "WEBP",
         quality=sheet.quality,
         lossless=sheet.quality >= LOSSLESS or sheet.info.lossless,
@@ -195,9 +217,10 @@ def _webp(sheet: Sheet) -> bytes:
     )
 
 
-def _avif(sheet: Sheet) -> bytes:
-    return _saved(
-        _pillow(sheet.samples),
+def _avif(sheet: Sheet, file: BinaryIO) -> None:
+    _save(
+        file,
+        _pillow(sheet.samples.whole),
         "AVIF",
         quality=sheet.quality,
         subsampling="4:4:4" if sheet.quality >= FULL_CHROMA else "4:2:0",
@@ -207,33 +230,36 @@ def _avif(sheet: Sheet) -> bytes:
     )
 
 
-def _gif(sheet: Sheet) -> bytes:
-    if sheet.samples.shape[2] == 1:
-        return _saved(_pillow(sheet.samples), "GIF")
-    samples = sheet.samples
+def _gif(sheet: Sheet, file: BinaryIO) -> None:
+    samples = sheet.samples.whole
+    if samples.shape[2] == 1:
+        _save(file, _pillow(samples), "GIF")
+        return
     if samples.shape[2] == 2:
         samples = samples[..., [0, 0, 0, 1]]
     image, clear, note = indexed(samples, one_clear=True)
     sheet.notes += note
-    return _saved(image, "GIF", transparency=clear, optimize=False)
+    _save(file, image, "GIF", transparency=clear, optimize=False)
 
 
-def _bmp(sheet: Sheet) -> bytes:
-    image = _pillow(sheet.samples)
+def _bmp(sheet: Sheet, file: BinaryIO) -> None:
+    image = _pillow(sheet.samples.whole)
     if sheet.palette:
-        image, _, note = indexed(sheet.samples)
+        image, _, note = indexed(sheet.samples.whole)
         sheet.notes += note
-    return _saved(image, "BMP", dpi=sheet.info.dpi)
+    _save(file, image, "BMP", dpi=sheet.info.dpi)
 
 
-def _ppm(sheet: Sheet) -> bytes:
+def _ppm(sheet: Sheet, file: BinaryIO) -> None:
     height, width, count = sheet.pixels.shape
     top = np.iinfo(sheet.pixels.dtype).max
     header = f"{'P5' if count == 1 else 'P6'}\n{width} {height}\n{top}\n".encode()
-    return header + sheet.pixels.astype(sheet.pixels.dtype.newbyteorder(">")).tobytes()
+    file.write(header)
+    for strip in sheet.samples.strips():
+        file.write(strip.astype(strip.dtype.newbyteorder(">"), copy=False).data)
 
 
-_ENCODERS: dict[str, Callable[[Sheet], bytes]] = {
+_ENCODERS: dict[str, Callable[[Sheet, BinaryIO], None]] = {
     "AVIF": _avif,
     "BMP": _bmp,
     "GIF": _gif,

@@ -8,9 +8,9 @@ any further, so no entity is ever expanded.
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 from xml.parsers import expat
-from xml.sax.saxutils import escape
 
 MOST = 65_502
 """Most bytes of a packet: what fits into one JPEG segment."""
@@ -75,7 +75,7 @@ def record_in(packet: bytes) -> str:
 def _description(record: str) -> bytes:
     return (
         f'<rdf:Description xmlns:rdf="{RDF}" rdf:about="" xmlns:genloom="{NAMESPACE}">'
-        f"<genloom:record>{escape(record)}</genloom:record></rdf:Description>"
+        f"<genloom:record>{escape(record, quote=False)}</genloom:record></rdf:Description>"
     ).encode()
 
 

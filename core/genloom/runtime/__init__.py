@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -14,6 +15,9 @@ from genloom.types import Array
 
 EXACT = "fp32"
 """The precision that all others are compared with."""
+
+CPU = "cpu"
+"""The provider that computes in the machine's own memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,8 @@ class Network(ABC):
         outputs: the same for the output ports.
         types: element type of each port by numpy's name for it (`float32`), as far as it is known.
         precision: what it computes in; fp32 unless it says otherwise.
+        together: whether several tiles in one call are faster than one after the other, as they are
+            on a GPU that a single tile does not fill.
     """
 
     provider: str
@@ -57,6 +63,7 @@ class Network(ABC):
     outputs: dict[str, tuple[int | str, ...]]
     types: Mapping[str, str] = MappingProxyType({})
     precision: str = EXACT
+    together: bool = False
 
     def check_ports(self, inputs: Mapping[str, Array]) -> None:
         """Whether these are the inputs of the graph, no more and no fewer.
@@ -77,6 +84,7 @@ class Network(ABC):
 
         Raises:
             ModelError: when a port is missing, unknown, or has the wrong shape or type.
+            OutOfMemory: when there is not enough memory; see `genloom.runtime.memory.ran_out`.
         """
 
 
@@ -103,6 +111,16 @@ class Runtime(ABC):
             hint="`genloom plugins show` says which package brings the runtime",
         )
 
+    def versions(self) -> tuple[str, ...]:
+        """Name and version of the library, of each build of it where there are several.
+
+        Unless overridden, those of the installed package that has the runtime's name.
+        """
+        try:
+            return (f"{self.name} {metadata.version(self.name)}",)
+        except metadata.PackageNotFoundError:
+            return ()
+
     @abstractmethod
     def providers(self) -> tuple[str, ...]:
         """Short names of the providers at hand, best first; empty when the library is missing."""
@@ -116,6 +134,7 @@ class Runtime(ABC):
                 graph.
             GenloomError: when the provider has no such option.
             ModelError: when the graph itself is damaged.
+            OutOfMemory: when the device has no room for it.
         """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from genloom.errors import GenloomError, MissingRequirement, ModelError
+from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory
 from genloom.runtime import Network, Runtime, Settings, not_at_hand
 
 AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "openvino", "cpu")
@@ -65,6 +65,8 @@ class Best(Runtime):
         for name in better:
             try:
                 return owners[name].compile(graph, settings.of(name))
+            except OutOfMemory:  # what comes then, the engine decides, and says
+                raise
             except (MissingRequirement, ModelError):  # not every runtime knows every operator
                 continue
         return owners[last].compile(graph, settings.of(last))

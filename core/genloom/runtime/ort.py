@@ -13,10 +13,11 @@ from genloom.errors import (
     GenloomError,
     MissingRequirement,
     ModelError,
+    OutOfMemory,
     did_you_mean,
 )
 from genloom.hookspecs import hookimpl
-from genloom.runtime import Network, Runtime, Settings, not_at_hand, proto
+from genloom.runtime import Network, Runtime, Settings, memory, not_at_hand, proto
 from genloom.types import Array
 
 genloom_api = 1
@@ -36,6 +37,22 @@ AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "cpu")
 """What `auto` tries. TensorRT compiles for minutes and is taken only by name."""
 
 _ASSIGNMENT = "get_provider_graph_assignment_info"  # since ONNX Runtime 1.24
+
+PRESET = {
+    "cuda": {
+        # What it does by itself times every algorithm for every new size of a picture.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # And it doubles what it holds each time it needs more.
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+}
+"""Options of providers, unless others are asked for."""
+
+ON_DEVICE = {"cuda": "cuda", "tensorrt": "cuda"}
+"""Providers whose results are fetched from the device once, and ONNX Runtime's name of that."""
+
+IN_MEMORY = frozenset({"cpu", "xnnpack", "openvino"})
+"""Providers that work in the machine's memory, on its cores: one tile keeps them busy."""
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _TYPES = {
@@ -85,6 +102,10 @@ class OnnxRuntime(Runtime):
         name: "" for name in BEST_FIRST if name not in ("cpu", "cuda", "tensorrt")
     }
 
+    def versions(self) -> tuple[str, ...]:
+        """Names and versions of the installed builds."""
+        return tuple(installed())
+
     def providers(self) -> tuple[str, ...]:
         """Providers of the installed build, best first."""
         try:
@@ -122,7 +143,8 @@ class _Session(Network):
         _refuse_fallback(self._session, provider)
         _refuse_unknown(self._session, provider, settings.options)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        self.provider = provider
+        self.provider, self.together = provider, provider not in IN_MEMORY
+        self._place = (ON_DEVICE.get(provider, ""), int(settings.options.get("device_id", "0")))
         try:
             self.inputs = {port.name: tuple(port.shape) for port in inputs}
             self.outputs = {port.name: tuple(port.shape) for port in outputs}
@@ -130,6 +152,7 @@ class _Session(Network):
             raise ModelError("the graph has ports or axes whose names are no text") from None
         self.types = {port.name: _type_name(port.type) for port in (*inputs, *outputs)}
         self._dtypes = {port.name: _TYPES.get(port.type) for port in inputs}
+        self._thrift: Any = None
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self.check_ports(inputs)
@@ -137,16 +160,34 @@ class _Session(Network):
             name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
         }
         try:
-            results = self._session.run(list(self.outputs), feed)
+            results = self._results(feed)
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+            if said := memory.ran_out(error):
+                self._thrift = _thrifty(self.provider)
+                raise OutOfMemory(f"the graph ran out of memory ({said})", got=shapes) from None
             raise ModelError(f"the graph failed ({_first_line(error)})", got=shapes) from None
         return dict(zip(self.outputs, results, strict=True))
+
+    def _results(self, feed: Mapping[str, Array]) -> list[Array]:
+        """The results as arrays of this machine; bound to the device where they are made there."""
+        device, number = self._place
+        if not device:
+            results: list[Array] = self._session.run(list(self.outputs), feed, self._thrift)
+            return results
+        binding = self._session.io_binding()
+        for name, array in feed.items():
+            binding.bind_cpu_input(name, array)
+        for name in self.outputs:
+            binding.bind_output(name, device, number)
+        self._session.run_with_iobinding(binding, self._thrift)
+        fetched: list[Array] = binding.copy_outputs_to_cpu()
+        return fetched
 
 
 def _compiled(ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and need not stand on the terminal too
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -155,11 +196,23 @@ def _compiled(ort: Any, graph: Path | bytes, provider: str, settings: Settings) 
     if isinstance(graph, bytes):
         proto.check_whole(graph)
     source = graph if isinstance(graph, bytes) else str(graph)
-    providers = [(BEST_FIRST[provider], dict(settings.options))]
+    providers = [(BEST_FIRST[provider], {**PRESET.get(provider, {}), **settings.options})]
     try:
         return ort.InferenceSession(source, sess_options=options, providers=providers)
     except Exception as error:  # onnxruntime raises many types, some of them private
         raise _compile_error(error, graph, provider) from None
+
+
+def _thrifty(provider: str) -> Any:
+    """Options for calls after one that ran out of memory: they give back what they held.
+
+    The arena keeps all it ever had, and nothing would be left to put the results together in.
+    """
+    if provider != "cpu":
+        return None
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _refuse_fallback(session: Any, provider: str) -> None:
@@ -203,6 +256,8 @@ def _type_name(text: str) -> str:
 def _compile_error(error: Exception, graph: Path | bytes, provider: str) -> Exception:
     where = "" if isinstance(graph, bytes) else str(graph)
     name = type(error).__name__
+    if said := memory.ran_out(error):
+        return OutOfMemory(f"there is no memory to load the graph ({said})", where=where)
     if provider == "cpu" or name in ("InvalidProtobuf", "NoSuchFile", "InvalidGraph"):
         return ModelError(f"the graph does not load ({_first_line(error)})", where=where)
     return MissingRequirement(

@@ -92,7 +92,7 @@ class Save(Stage):
     def _write(self, one: Batch, run: Run) -> Item:
         (item,) = one.items
         ending, info = self.ending(item), item.info
-        if self.format != "same":
+        if self.format != "same" and info.lossless:
             info = replace(info, lossless=False)  # as `quality` says
         with run.output(item, ending, self.to) as path, _without_place():
             notes = imaging.write(

@@ -18,6 +18,7 @@ from genloom import __version__
 from genloom.backend import Backend
 from genloom.card import Card, Part, Port, SizeRule
 from genloom.engine.model import CompiledModel
+from genloom.engine.networks import Form, Networks
 from genloom.engine.stagerun import Once, result_name
 from genloom.errors import ModelError, StageError, UnknownName
 from genloom.models import Bundle
@@ -196,10 +197,11 @@ class FakeModel(CompiledModel):
         super().__init__(bundle, backend, lambda graph, _: runtime.compile(graph, Settings()))
         self.calls: list[tuple[str, dict[str, Array]]] = []
 
-    def run(self, part: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run one graph, and remember the call."""
+    def _called(
+        self, networks: Networks, part: str, form: Form, inputs: Mapping[str, Array]
+    ) -> dict[str, Array]:
         self.calls.append((part, dict(inputs)))
-        return super().run(part, inputs)
+        return super()._called(networks, part, form, inputs)
 
 
 def fake_model(

@@ -1,0 +1,132 @@
+"""How large pictures are cut for a model: by its size rule, its receptive field, and the memory."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+from genloom.card import Card
+from genloom.engine import tiling
+from genloom.errors import ModelError
+from genloom.limits import MAX_TILES
+
+TILE = 1536
+"""Side of a tile in pixels, unless asked otherwise: large enough that the overlap costs little."""
+
+LARGE_TILE = 512
+"""The same where a picture is too large for memory, so that its tiles are none of the trouble: what
+a network holds for one of 1536 can be 2 GB."""
+
+LEAST_TILE = 64
+"""Side that no tile is cut below because memory ran out."""
+
+
+class Cutting:
+    """Cuts pictures for a model into tiles of one size.
+
+    Args:
+        card: of the model.
+        tile: side of the tiles in pixels, as asked.
+    """
+
+    def __init__(self, card: Card, tile: int = TILE) -> None:
+        self._card, self.tile = card, tile
+
+    def __str__(self) -> str:
+        """In words, for `genloom plan`."""
+        card, fixed = self._card, self._card.size.fixed
+        side = self._side()
+        tiles = f"tiles of {fixed[1]}×{fixed[0]}" if fixed else f"tiles of {side}"
+        if card.receptive_field != "global":
+            return f"{tiles}, field {card.receptive_field} px"
+        return f"{tiles}, blended over {card.size.overlap} px" if card.size.overlap else "whole"
+
+    @property
+    def overlap(self) -> int:
+        """Pixels over which tiles of a network are blended that sees a picture whole."""
+        return self._card.size.overlap if self._card.receptive_field == "global" else 0
+
+    @property
+    def _margin(self) -> int | None:
+        """Pixels of a tile at its inner edges that are not right by themselves.
+
+        None for a network that sees a picture whole and must not be cut.
+        """
+        if self._card.receptive_field != "global":
+            return self._card.receptive_field // 2
+        return -(-self._card.size.overlap // 2) or None
+
+    def _side(self, large: bool = False) -> int:
+        """Side of the tiles: as asked, in steps of the size rule, or as much as keeps something."""
+        step = self._card.size.step
+        asked = min(self.tile, LARGE_TILE) if large and not self.overlap else self.tile
+        return max(asked // step * step, self._side_that_keeps(step))
+
+    def _side_that_keeps(self, pixels: int) -> int:
+        """Side of the smallest tile that keeps so many pixels between its margins."""
+        step, margin = self._card.size.step, self._margin or 0
+        return -(-(2 * margin + pixels) // step) * step
+
+    def _side_within(self, pixels: int, large: bool) -> int:
+        """Side of the tiles where memory has room for so many pixels."""
+        step, margin = self._card.size.step, self._margin or 0
+        if self._card.receptive_field == "global":  # other tiles would be blended otherwise
+            return self._side(large)
+        # At least half of a tile's side is kept: what is smaller would be computed over and over.
+        least = self._side_that_keeps(max(step, 2 * margin, LEAST_TILE - 2 * margin))
+        return min(self._side(large), max(least, isqrt(pixels) // step * step))
+
+    def least(self, height: int, width: int, *, large: bool = False) -> tuple[int, int]:
+        """Height and width of the smallest tile that a picture may be cut into."""
+        side = self._side_within(1, large)
+        limit = side * side if side < self._side(large) else 1.5 * side * side
+        if self._card.size.fixed is not None:
+            return self._card.size.fixed
+        if self._margin is None or height * width <= limit:
+            return height, width
+        return min(side, height), min(side, width)
+
+    def tiles(
+        self, height: int, width: int, most: int | None = None, *, large: bool = False
+    ) -> list[tiling.Tile]:
+        """How a picture that meets the size rule is cut; one tile where it is not.
+
+        Args:
+            height: of the picture, padded to the size rule.
+            width: the same.
+            most: pixels that there is room for. Below the least tile, and where other tiles would
+                give another result, it is left to the call to fail.
+            large: whether the result does not fit into memory.
+
+        Raises:
+            ModelError: when a network that sees a picture whole takes another size only, or the
+                tiles would be too many or too small.
+        """
+        rule, margin, name = self._card.size, self._margin, self._card.name
+        usual = self._side(large)
+        side = usual if most is None else self._side_within(most, large)
+        tile = rule.fixed or (side, side)
+        # A picture a little larger than a tile costs less whole than in two overlapping tiles.
+        limit = 1.5 * side * side
+        if most is not None and side < usual:
+            limit = max(most, side * side)
+        cut = height * width > limit or rule.fixed is not None
+        if margin is None and rule.fixed not in (None, (height, width)):
+            raise ModelError(
+                f"'{name}' sees a picture whole and takes one size only",
+                expected=f"{tile[1]}×{tile[0]}",
+                got=f"{width}×{height}",
+                hint="Put a `resize` before it, or import it with `--overlap`, to be cut",
+            )
+        if margin is None or not cut:
+            tile = (height, width)
+        kept = [max(1, length - 2 * (margin or 0)) for length in tile]
+        if height * width > MAX_TILES * kept[0] * kept[1]:
+            raise ModelError(
+                f"'{name}' takes pieces too small for a picture of this size",
+                expected=f"at most {MAX_TILES} of them",
+                got=f"pieces of {tile[1]}×{tile[0]} for {width}×{height}",
+            )
+        try:
+            return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
+        except ValueError as error:
+            raise ModelError(f"'{name}' cannot be tiled like this: {error}") from None

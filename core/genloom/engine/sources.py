@@ -1,0 +1,96 @@
+"""What a chain begins with, and which of it is done: told quickly, before items are made of it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from genloom.engine.journal import Journal
+from genloom.engine.records import recorded
+from genloom.engine.shards import Shard
+from genloom.listing import Listing, portions
+from genloom.pipeline import Step
+from genloom.stage import Inputs, Stage
+
+CHUNK = 1000
+"""Items that the journal is asked of in one question."""
+
+NAMES = 100_000
+"""Names in one folder that are held at a time; files beyond are looked for one by one."""
+
+
+def listings(stage: Stage, inputs: Inputs) -> Iterator[Listing]:
+    """What a stage begins with.
+
+    A stage whose parent lists its own, other, sources is asked for its sources instead.
+    """
+    if issubclass(_origin(stage, "listings"), _origin(stage, "sources")):
+        return stage.listings(inputs)
+    return portions(stage.sources(inputs))
+
+
+def _origin(stage: Stage, method: str) -> type:
+    return next(kind for kind in type(stage).__mro__ if method in vars(kind))
+
+
+def count(steps: Sequence[Step], inputs: Inputs, shard: Shard) -> int:
+    """How many items fall to a shard."""
+    if shard.count == 1:
+        return sum(len(listing) for listing in listings(steps[0].stage, inputs))
+    return sum(1 for _ in shard.share(steps, inputs))
+
+
+class _There:
+    """Which files stand in the output folder. A folder is read once for many files in it."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = f"{out}/"
+        self._folder, self._names = "", self._read("")
+
+    def __contains__(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder != self._folder:
+            self._folder, self._names = folder, self._read(folder)
+        return name in self._names or os.access(self._out + path, os.F_OK)
+
+    def _read(self, folder: str) -> set[str]:
+        """Names of files; not those of links, which may lead nowhere, and not too many."""
+        try:
+            with os.scandir(self._out + folder) as entries:
+                some = itertools.islice(entries, NAMES)
+                return {entry.name for entry in some if entry.is_file(follow_symlinks=False)}
+        except OSError:
+            return set()
+
+
+def undone(listing: Listing, journal: Journal, plan: str) -> list[int]:
+    """Positions of the items that are not known to be done: to be looked at one by one.
+
+    An item is done when the same plan came to its end with a file of the same place, size and time,
+    and all its results stand.
+
+    Args:
+        listing: the items.
+        journal: what was done before.
+        plan: the digest of all that decides results, inputs aside.
+    """
+    found, there = [], _There(journal.out)
+    numbered = enumerate(listing.sketches())
+    while chunk := list(itertools.islice(numbered, CHUNK)):
+        known: dict[str, str] = {}
+        gone = set()
+        places = [sketch[0] for _, sketch in chunk if sketch is not None]
+        for place, text, path in journal.finished(plan, places):
+            known[place] = text
+            if path not in there:
+                gone.add(place)
+        for place in gone:
+            del known[place]
+        found += [
+            position
+            for position, sketch in chunk
+            if sketch is None or not recorded(known.get(sketch[0], ""), *sketch[1:])
+        ]
+    return found

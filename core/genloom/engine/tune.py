@@ -1,0 +1,364 @@
+"""Measure which settings are fastest for the models of a pipeline on this machine.
+
+The pipeline is run on a few pictures, and what its networks are given there is kept. On these
+tensors providers and precisions are compared first, then how many calls at a time, then tiles, then
+batches, each with the best of what came before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from genloom import machine
+from genloom.card import Card
+from genloom.catalog import Catalog
+from genloom.engine import tuned
+from genloom.engine.compiling import runtime_named
+from genloom.engine.contest import Outcome, Trial, Way, contest
+from genloom.engine.cutting import TILE
+from genloom.engine.networks import apart
+from genloom.engine.plan import Plan, parallel
+from genloom.engine.recording import ON_PROCESSOR
+from genloom.engine.samples import PICTURES, Load, Tensors, loads, ran, shaped
+from genloom.engine.settings import BATCH, BATCH_PIXELS, PRECISIONS, RunSettings
+from genloom.engine.tuned import Answer
+from genloom.errors import GenloomError
+from genloom.pipeline import Pipeline
+from genloom.runtime import EXACT, Network, Runtime, Settings
+
+SECONDS = 60.0
+TILES = (384, 768, 1536)
+BATCHES = (1, 4, 16, 64)
+BATCH_SIDE = 256
+"""Side of the pictures that batches are measured with."""
+MOST_PIXELS = 1024 * 1024
+"""Pixels of one call at the most."""
+COMPARED = 2
+"""Calls of each graph whose results are compared with those of fp32."""
+SLOW = ("tensorrt",)
+"""Providers that compile for minutes and are taken only by name."""
+_SHARES = {"provider": 0.4, "at a time": 0.3, "tile": 0.6, "batch": 1.0}
+"""Of the time that is left, how much a step may spend."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found for one model.
+
+    Attributes:
+        before: what a run would do untuned.
+        answer: what is fastest.
+        trials: all that was tried.
+        at_work: which share of the cores it really had while it measured, for what is computed on
+            them; less than half means that other programs were using them.
+    """
+
+    model: str
+    before: Answer
+    answer: Answer
+    trials: tuple[Trial, ...]
+    at_work: float = 1.0
+
+    @property
+    def measured(self) -> bool:
+        """Whether there was time for anything."""
+        return any(trial.speed is not None for trial in self.trials)
+
+
+def tune(
+    pipeline: Pipeline,
+    catalog: Catalog,
+    paths: Sequence[str],
+    settings: RunSettings | None = None,
+    seconds: float = SECONDS,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[Tuning]:
+    """Find the fastest settings for each model of a pipeline, and keep them for later runs.
+
+    Args:
+        pipeline: all its models are tuned, on what it gives them.
+        catalog: the plugins.
+        paths: pictures; of the first few, the middle is taken. Left aside by a pipeline that reads
+            none.
+        settings: of these, only the runtime, precision floor and queues are heeded.
+        seconds: to spend on measuring in all, about; compiling and the first run come on top.
+        tell: told in words of every step.
+
+    Raises:
+        GenloomError: when the pipeline has no models, or does not run.
+        OutputError: when what was found cannot be kept.
+    """
+    if not pipeline.bundles:
+        raise GenloomError("this pipeline has no model to tune", got=pipeline.name)
+    tell(f"{pipeline.name}: running it on a few pictures")
+    asked = replace(settings or RunSettings(), tuned=False)
+    with tempfile.TemporaryDirectory(prefix="genloom-tune-") as folder:
+        plan, recording = ran(pipeline, catalog, paths, asked, Path(folder))
+    runtime, here, found = runtime_named(catalog, asked.runtime), tuned.place(catalog), []
+    used = [name for name in plan.models if any(loads(recording, name))]
+    for name in used:
+        share = seconds / len(used)
+        one = _Tuner(plan, name, list(loads(recording, name)), runtime, share, tell).tuned()
+        found.append(one)
+        if one.measured:
+            tuned.remember(name, plan.models[name].bundle, here, one.answer)
+    return found
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """How graphs are compiled, and how many calls are made at a time."""
+
+    provider: str
+    precision: str
+    workers: int
+
+    @property
+    def threads(self) -> int:
+        return max(1, machine.cores() // self.workers)
+
+
+class _Tuner:
+    """Finds the fastest settings of one model, step by step."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        name: str,
+        loads: list[Load],
+        runtime: Runtime,
+        seconds: float,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._model, self._name, self._loads = plan.models[name], name, loads
+        self._runtime, self._floor = runtime, plan.settings.precision_floor
+        self._left, self._pictures = seconds, plan.total
+        self._trials: list[Trial] = []
+        self._wall = self._cpu = 0.0
+        self._tell = tell
+        self._networks: dict[_Setting, list[Network]] = {}
+        lower = set(self._model.precisions.values()) & set(PRECISIONS) - {EXACT}
+        workers, _ = parallel(RunSettings(), PICTURES * BATCH)
+        provider = plan.providers[name].partition(",")[0]
+        self._now = _Setting(provider, lower.pop() if lower else EXACT, workers)
+        self._pace = 0.0
+
+    def tuned(self) -> Tuning:
+        """Try all steps."""
+        first = self._now
+        self._providers()
+        self._at_a_time()
+        tile = self._tiles()
+        batch, pixels = self._batches()
+        before = _answer(first, 0, BATCH, BATCH_PIXELS, 0.0)
+        work = sum(load.work * load.count for load in self._loads)
+        answer = _answer(self._now, tile, batch, pixels, self._pace * work / self._pictures)
+        had = self._cpu / (self._wall * machine.cores()) if self._wall else 1.0
+        return Tuning(self._name, before, answer, tuple(self._trials), min(1.0, had))
+
+    def _run(self, what: str, ways: list[Way], before: str, notes: Mapping[str, str]) -> Outcome:
+        self._tell(f"{self._name}: trying {what}: {', '.join(way.name for way in ways)}")
+        wall, cpu = time.perf_counter(), time.process_time()
+        outcome = contest(what, ways, before, self._left * _SHARES[what], notes)
+        self._left -= time.perf_counter() - wall
+        if self._now.provider in ON_PROCESSOR:
+            self._wall += time.perf_counter() - wall
+            self._cpu += time.process_time() - cpu
+        self._trials += outcome.trials
+        return outcome
+
+    # Steps.
+
+    def _providers(self) -> None:
+        """Every provider at hand, in fp32 and in its lower precision where the guard takes that."""
+        settings, notes = {_named(self._now): self._now}, dict[str, str]()
+        self._compiled(self._now)
+        for provider in self._runtime.providers():
+            if provider in SLOW and provider != self._now.provider:
+                continue
+            for asked in (EXACT, "auto"):
+                try:
+                    setting = self._candidate(provider, asked, notes)
+                except Exception as error:  # a provider that does not take the graph, or breaks
+                    reason = str(error) if isinstance(error, GenloomError) else repr(error)
+                    self._refuse(f"{provider} {asked}", reason)
+                    break
+                if setting is not None:
+                    settings.setdefault(_named(setting), setting)
+        ways = [self._way(name, setting) for name, setting in settings.items()]
+        outcome = self._run("provider", ways, _named(self._now), notes)
+        self._now, self._pace = settings[outcome.best], outcome.pace
+
+    def _candidate(self, provider: str, asked: str, notes: dict[str, str]) -> _Setting | None:
+        """A provider in a precision, if it computes there and gives the same pictures."""
+        setting = replace(self._now, provider=provider, precision=asked)
+        networks = self._compile(setting)
+        precision = next((n.precision for n in networks if n.precision != EXACT), EXACT)
+        if asked != EXACT and precision == EXACT:
+            return None  # it has no lower one
+        found = replace(setting, precision=precision)
+        self._networks[found] = networks
+        if precision == EXACT:
+            for network, load in zip(networks, self._loads, strict=True):
+                network.run(load.calls[0])
+            return found
+        exact = self._compiled(replace(setting, precision=EXACT))
+        decibels = min(map(_apart, networks, exact, self._loads))
+        notes[_named(found)] = f"{decibels:.1f} dB from {EXACT}"
+        if decibels < self._floor:
+            self._refuse(_named(found), f"{decibels:.1f} dB, less than {self._floor:g}")
+            return None
+        return found
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self._trials.append(Trial("provider", name, note=reason))
+
+    def _at_a_time(self) -> None:
+        """Fewer calls at a time, each with more threads."""
+        cores = machine.cores()
+        counts = sorted({cores, self._now.workers, *(2**n for n in range(7) if 2**n < cores)})
+        settings = {_times(one): one for one in (replace(self._now, workers=n) for n in counts)}
+        if len(settings) < 2:
+            return
+        ways = [self._way(name, setting) for name, setting in settings.items()]
+        outcome = self._run("at a time", ways, _times(self._now), {})
+        self._now, self._pace = settings[outcome.best], outcome.pace or self._pace
+
+    def _tiles(self) -> int:
+        """Sides of tiles, where cutting changes nothing; gives the best, or 0."""
+        card = self._model.card
+        load = next((one for one in self._loads if one.takes_pictures), None)
+        if not any("result" in part.outputs for part in card.parts.values()):
+            return 0
+        if card.receptive_field == "global" or card.size.fixed is not None or load is None:
+            return 0
+        margin = card.receptive_field // 2
+        sides = [side // card.size.step * card.size.step for side in (*TILES, TILE)]
+        sides = sorted({side for side in sides if side >= max(64, 4 * margin)})
+        now = TILE // card.size.step * card.size.step
+        if now not in sides:
+            return 0
+        ways = [self._tile(load, side, margin, card) for side in sides]
+        outcome = self._run("tile", ways, str(now), {})
+        return int(outcome.best) if any(trial.speed for trial in outcome.trials) else 0
+
+    def _tile(self, load: Load, side: int, margin: int, card: Card) -> Way:
+        """A tile of that side for each worker; what counts is what is kept of it."""
+        inputs = shaped(load.calls[0], 1, side)
+        call = partial(self._together, [(load, [inputs] * self._now.workers)])
+        return Way(str(side), call, float((side - 2 * margin) ** 2 * self._now.workers))
+
+    def _batches(self) -> tuple[int, int]:
+        """Pictures in one call: how many at the most, and of how many pixels together."""
+        shapes = [shape for one in self._compiled(self._now) for shape in one.inputs.values()]
+        if any(shape and isinstance(shape[0], int) for shape in shapes):
+            return BATCH, BATCH_PIXELS  # made for one picture
+        side, pixels = self._batch_pixels()
+        now = max(1, min(BATCH, -(-BATCH_PIXELS // pixels)))
+        counts = sorted({now, *(n for n in BATCHES if n == 1 or n * pixels <= MOST_PIXELS)})
+        ways = [self._batch(count, side) for count in counts]
+        outcome = self._run("batch", ways, _pictures(now, pixels), {})
+        best = next(n for n in counts if _pictures(n, pixels) == outcome.best)
+        if best == now:
+            return BATCH, BATCH_PIXELS
+        return (best, max(BATCH_PIXELS, best * pixels)) if side is None else (BATCH, best * pixels)
+
+    def _batch_pixels(self) -> tuple[int | None, int]:
+        """Side that pictures are cut to for this, None for one size only; and pixels of each."""
+        load = next((one for one in self._loads if one.takes_pictures), None)
+        fixed = self._model.card.size.fixed
+        if fixed is not None or load is None:
+            height, width = fixed or (1, 1)
+            return None, height * width
+        step = self._model.card.size.step
+        side = max(step, BATCH_SIDE // step * step)
+        return side, side * side
+
+    def _batch(self, count: int, side: int | None) -> Way:
+        """Calls with so many pictures, one for each worker."""
+        jobs = [
+            (load, [shaped(load.calls[0], count, side if load.takes_pictures else None)])
+            for load in self._loads
+        ]
+        each = [(load, inputs * self._now.workers) for load, inputs in jobs]
+        pixels = self._batch_pixels()[1]
+        work = float(count * self._now.workers)
+        return Way(_pictures(count, pixels), partial(self._together, each), work)
+
+    # Computing.
+
+    def _way(self, name: str, setting: _Setting) -> Way:
+        """All calls of the sample, as many at a time as the setting says."""
+        self._compiled(setting)
+        jobs = [
+            (load, _repeated(load.calls[: setting.workers], setting.workers))
+            for load in self._loads
+        ]
+        work = sum(load.work * len(calls) for load, calls in jobs)
+        return Way(name, partial(self._together, jobs, setting), work)
+
+    def _together(
+        self, jobs: Sequence[tuple[Load, Sequence[Tensors]]], setting: _Setting | None = None
+    ) -> None:
+        setting = setting or self._now
+        networks = dict(zip(map(id, self._loads), self._compiled(setting), strict=True))
+        with ThreadPoolExecutor(setting.workers) as pool:
+            for load, calls in jobs:
+                for _ in pool.map(networks[id(load)].run, calls):
+                    pass
+
+    def _compiled(self, setting: _Setting) -> list[Network]:
+        if setting not in self._networks:
+            self._networks[setting] = self._compile(setting)
+        return self._networks[setting]
+
+    def _compile(self, setting: _Setting) -> list[Network]:
+        chosen = Settings(
+            provider=setting.provider,
+            threads=setting.threads,
+            calls=setting.workers,
+            precision=setting.precision,
+        )
+        return [self._runtime.compile(load.graph, chosen) for load in self._loads]
+
+
+def _repeated(calls: Sequence[Tensors], workers: int) -> list[Tensors]:
+    """The calls, as often as keeps every worker busy to the end."""
+    count = -(-len(calls) // workers) * workers
+    return list(itertools.islice(itertools.cycle(calls), count))
+
+
+def _apart(fast: Network, exact: Network, load: Load) -> float:
+    return min(apart(fast.run(call), exact.run(call)) for call in load.calls[:COMPARED])
+
+
+def _named(setting: _Setting) -> str:
+    return f"{setting.provider} {setting.precision}"
+
+
+def _times(setting: _Setting) -> str:
+    return f"{setting.workers} × {setting.threads} thread{'s' if setting.threads != 1 else ''}"
+
+
+def _pictures(count: int, pixels: int) -> str:
+    side = round(pixels**0.5)
+    return f"{count} of {side}×{side}" if pixels > 1 else str(count)
+
+
+def _answer(setting: _Setting, tile: int, batch: int, pixels: int, pace: float) -> Answer:
+    return Answer(
+        provider=setting.provider,
+        precision=setting.precision,
+        workers=setting.workers,
+        tile=tile,
+        batch=batch,
+        pixels=pixels,
+        pace=pace,
+    )

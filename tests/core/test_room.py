@@ -1,0 +1,549 @@
+"""Out of memory: smaller batches, smaller tiles, then the CPU where it may; the same results."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import genloom
+from genloom import models
+from genloom.card import Card, Part, Port, SizeRule
+from genloom.engine import model as model_module
+from genloom.engine.compiling import compiled
+from genloom.engine.networks import Verdict, _Watched
+from genloom.engine.room import Room, pieces
+from genloom.engine.settings import RunSettings
+from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory
+from genloom.hookspecs import hookimpl
+from genloom.runtime import Network, Runtime, Settings, memory
+from genloom.runtime.ort import OnnxRuntime
+from genloom.types import Batch, Item
+
+LEVELS = np.array([0.25, 0.5, 0.75, 1, 0.1], np.float32)
+
+
+class Scarce(Runtime):
+    """ONNX Runtime, on providers whose memory holds so many values of a picture in a call."""
+
+    name = "scarce"
+    limits = {"gpu": 10_000, "cpu": 10**9}
+    together = False
+    loads = True
+
+    def __init__(self):
+        self.calls = []
+
+    def providers(self):
+        return tuple(self.limits)
+
+    def compile(self, graph, settings):
+        provider = "gpu" if settings.provider == "auto" else settings.provider
+        if provider == "gpu" and not self.loads:
+            raise OutOfMemory("no memory to load the graph")
+        network = OnnxRuntime().compile(graph, Settings(provider="cpu", threads=1))
+        return _Scarce(network, provider, self)
+
+
+class _Scarce(Network):
+    def __init__(self, network, provider, runtime):
+        self.network, self.provider, self.runtime = network, provider, runtime
+        self.inputs, self.outputs, self.types = network.inputs, network.outputs, network.types
+        self.together = runtime.together
+
+    def run(self, inputs):
+        size = max(array.size for array in inputs.values())
+        fits = size <= self.runtime.limits[self.provider]
+        self.runtime.calls.append(
+            (self.provider, max(map(np.shape, inputs.values()), key=len), fits)
+        )
+        if not fits:
+            raise OutOfMemory(f"Failed to allocate memory for {size} values")
+        return self.network.run(inputs)
+
+
+def scarce(catalog, name="tiny-image", *, limits=None, together=False, loads=True, **given):
+    runtime = Scarce()
+    runtime.limits = {"gpu": 10_000, "cpu": 10**9} if limits is None else limits
+    runtime.together, runtime.loads = together, loads
+    given.setdefault("precision", "fp32")
+    model = compiled(models.find(name, catalog), catalog, runtime, RunSettings(**given), 1)
+    return model, runtime
+
+
+def plenty(catalog, name="tiny-image", **given):
+    return scarce(catalog, name, limits={"gpu": 10**9}, **given)[0]
+
+
+def pictures(count, height, width, dtype=np.uint8, seed=0):
+    random = np.random.default_rng(seed)
+    if dtype == np.float32:
+        pixels = random.random((count, height, width, 3), np.float32)
+    else:
+        pixels = random.integers(0, 256, (count, height, width, 3)).astype(dtype)
+    return Batch.images([Item(key=f"k{n}", name=f"k{n}") for n in range(count)], pixels)
+
+
+def image(model, batch, **said):
+    return model.image("network", batch, noise_level=LEVELS[: len(batch)], **said).pixels
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limit=st.integers(64 * 64 * 3, 200_000),
+    count=st.integers(1, 5),
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.sampled_from([16, 80, 1536]),
+    rounded=st.booleans(),
+    dtype=st.sampled_from([np.uint8, np.float32]),
+    together=st.booleans(),
+)
+def test_results_are_the_same_under_any_limit(
+    catalog, limit, count, height, width, tile, rounded, dtype, together
+):
+    batch = pictures(count, height, width, dtype)
+    wanted = image(plenty(catalog), batch, rounded=rounded)
+    model, runtime = scarce(
+        catalog, limits={"gpu": limit}, tile=tile, together=together, cpu_fallback=False
+    )
+    found = image(model, batch, rounded=rounded)
+    assert found.dtype == wanted.dtype
+    assert np.abs(found.astype(np.float32) - wanted).max() <= (1 if rounded else 1e-6)
+    assert len([fits for *_, fits in runtime.calls if not fits]) <= 20
+
+
+@pytest.mark.parametrize(("stride", "field"), [(96, 3), (40, 61), (1, 31), (8, 200)])
+def test_tiles_as_small_as_they_get_keep_to_the_stride_and_the_field(catalog, stride, field):
+    batch = pictures(2, 500, 700)
+    wanted = image(plenty(catalog), batch)
+    model, runtime = scarce(catalog, limits={"gpu": 1})
+    size = SizeRule(multiple=2, stride=stride)
+    card = model.card.model_copy(update={"size": size, "receptive_field": field})
+    object.__setattr__(model.bundle, "card", card)
+    with pytest.raises(OutOfMemory, match="in tiles of") as caught:
+        image(model, batch)
+    least = re.search(r"in tiles of (\d+)×(\d+)", str(caught.value))
+    side = int(least[1])
+    assert side >= 64 and side - 2 * (field // 2) >= max(side // 2 - size.step, size.step)
+    runtime.limits = {"gpu": side * side * 3}
+    assert np.abs(image(model, batch) - wanted).max() <= 1e-6
+
+
+def test_memory_that_runs_out_around_a_call_makes_tiles_smaller_too(catalog, monkeypatch):
+    model, _ = scarce(catalog, limits={"gpu": 10**9})
+    batch = pictures(1, 300, 300, np.float32)
+    wanted, shapes = image(plenty(catalog), batch), []
+    original = model_module._planes
+
+    def planes(pixels):
+        shapes.append(pixels.shape[1:3])
+        if shapes[-1][0] > 150:
+            raise MemoryError("Unable to allocate")
+        return original(pixels)
+
+    monkeypatch.setattr(model_module, "_planes", planes)
+    assert np.allclose(image(model, batch), wanted, atol=1e-6)
+    assert [side for side, _ in shapes[:3]] == [300, 212, 148]
+    monkeypatch.setattr(model_module, "_planes", lambda pixels: np.empty(2**50))
+    with pytest.raises(OutOfMemory, match="has no memory for one picture of 300×300"):
+        image(model, batch)
+
+
+def test_the_batch_is_halved_before_tiles_are_made_smaller(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 100 * 100 * 3})
+    image(model, pictures(5, 100, 100, np.float32))
+    assert [shape for _, shape, _ in runtime.calls] == [
+        (5, 3, 100, 100),
+        (2, 3, 100, 100),
+        *[(1, 3, 100, 100)] * 5,
+    ]
+
+
+def test_then_the_tile_and_what_fitted_is_remembered(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 90 * 90 * 3})
+    image(model, pictures(1, 200, 200, np.float32))
+    assert not all(fits for *_, fits in runtime.calls)
+    runtime.calls.clear()
+    image(model, pictures(1, 200, 200, np.float32, seed=1))
+    shapes = {shape for _, shape, _ in runtime.calls}
+    assert all(fits for *_, fits in runtime.calls) and len(shapes) == 1
+    assert 64 <= shapes.pop()[3] <= 90
+    assert {provider for provider, *_ in runtime.calls} == {"gpu"}
+    (note,) = model.fallback.notes()
+    assert note.startswith("gpu ran out of memory at 1 × 200×200, 1 × 140×140")
+    assert [text.partition(" at ")[2] for text in model.fallback.reductions()] == [
+        "1 × 200×200; less at a time",
+        "1 × 140×140; less at a time",
+        "1 × 98×98; less at a time",
+    ]
+
+
+def test_small_pictures_still_go_together_after_a_large_one_was_cut(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 70 * 70 * 3})
+    image(model, pictures(1, 200, 200, np.float32))
+    runtime.calls.clear()
+    image(model, pictures(5, 20, 20, np.float32))
+    assert [shape for _, shape, _ in runtime.calls] == [(5, 3, 20, 20)]
+
+
+def test_the_cpu_computes_what_does_not_fit_where_it_may(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 1000, "cpu": 10**9}, provider="auto")
+    batch = pictures(2, 100, 100)
+    assert np.array_equal(image(model, batch), image(plenty(catalog), batch))
+    assert runtime.calls[-1] == ("cpu", (2, 100, 100, 3), True)
+    assert "on the CPU" in model.fallback.notes()[1]
+    tried = len(runtime.calls)
+    image(model, batch)
+    assert len(runtime.calls) == tried + 1, "what cannot fit is not tried again"
+    image(model, pictures(1, 10, 10))
+    assert runtime.calls[-1][0] == "gpu", "what fits stays where it is"
+
+
+@pytest.mark.parametrize("given", [{"provider": "gpu"}, {"cpu_fallback": False}])
+def test_a_provider_asked_for_by_name_does_not_become_the_cpu(catalog, given):
+    model, runtime = scarce(catalog, limits={"gpu": 1000, "cpu": 10**9}, **given)
+    with pytest.raises(OutOfMemory) as caught:
+        image(model, pictures(2, 300, 400))
+    assert {provider for provider, *_ in runtime.calls} == {"gpu"}
+    text = str(caught.value)
+    assert "'tiny-image' has no memory for one picture of 400×300, in tiles of 64×64" in text
+    assert "gpu ran out at 2 × 400×300, 1 × 400×300, 1 × " in text and "× 64×64" in text
+    assert "--cpu-fallback" in text
+
+
+def test_the_cpu_may_be_asked_for(catalog):
+    model, runtime = scarce(
+        catalog, limits={"gpu": 1000, "cpu": 10**9}, provider="gpu", cpu_fallback=True
+    )
+    image(model, pictures(1, 300, 400))
+    assert runtime.calls[-1][0] == "cpu"
+
+
+def test_a_fall_back_that_there_is_not_is_refused(catalog):
+    with pytest.raises(MissingRequirement, match="no provider 'cpu' to fall back on"):
+        scarce(catalog, limits={"gpu": 1}, cpu_fallback=True)
+
+
+def test_where_nothing_helps_the_error_says_what_was_tried_and_the_calls_end(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 10, "cpu": 10})
+    with pytest.raises(OutOfMemory, match="1 × 64×64 on the CPU") as caught:
+        image(model, pictures(5, 1000, 1000))
+    assert len(runtime.calls) < 40
+    assert isinstance(caught.value, ModelError)
+    with pytest.raises(OutOfMemory):
+        image(model, pictures(1, 1000, 1000))
+
+
+def test_a_graph_that_does_not_load_for_want_of_memory_goes_to_the_cpu(catalog):
+    model, _ = scarce(catalog, loads=False)
+    assert model.prepare(["network"], rounded=True) == "cpu"
+    named, _ = scarce(catalog, loads=False, provider="gpu")
+    with pytest.raises(OutOfMemory, match="no memory to load"):
+        named.prepare(["network"], rounded=True)
+
+
+def test_encoding_and_decoding_are_cut_into_smaller_batches_too(catalog):
+    batch = Batch.images(
+        [Item(key=f"k{n}", name=f"k{n}") for n in range(7)],
+        np.random.default_rng(1).random((7, 8, 8, 1), np.float32),
+    )
+    model, runtime = scarce(catalog, "tiny-vae", limits={"gpu": 2 * 64})
+    found, wanted = model.encode(batch), plenty(catalog, "tiny-vae").encode(batch)
+    assert np.allclose(found.values, wanted.values)
+    assert np.allclose(found.log_variance, wanted.log_variance)
+    assert [shape[0] for _, shape, _ in runtime.calls] == [7, 3, 1] + [1] * 6
+    assert np.allclose(model.decode(found).pixels, plenty(catalog, "tiny-vae").decode(found).pixels)
+
+
+def test_a_network_that_sees_a_picture_whole_is_not_cut(catalog):
+    model, runtime = scarce(catalog, limits={"gpu": 1000})
+    whole = model.card.model_copy(update={"receptive_field": "global"})
+    object.__setattr__(model.bundle, "card", whole)
+    with pytest.raises(OutOfMemory, match="400×300, whole"):
+        image(scarce_again(model, runtime), pictures(1, 300, 400))
+    assert {shape[1:3] for _, shape, _ in runtime.calls} == {(300, 400)}
+    blended = whole.model_copy(update={"size": SizeRule(multiple=2, overlap=8)})
+    object.__setattr__(model.bundle, "card", blended)
+    runtime.calls.clear()
+    with pytest.raises(OutOfMemory):
+        image(model, pictures(1, 300, 400))
+    assert len({shape for _, shape, _ in runtime.calls}) == 1, "other tiles, other results"
+
+
+def scarce_again(model, runtime):
+    """The model without a CPU to fall back on."""
+    model.fallback.spare = None
+    return model
+
+
+def test_a_precision_is_not_judged_by_a_call_that_ran_out_of_memory(catalog):
+    model, _ = scarce(catalog, limits={"gpu": 5000}, precision="auto")
+    network = model.networks.get("network")
+    network.precision = "bf16"
+    verdict = Verdict("bf16", 50.0)
+    watched = _Watched(network, lambda: network, verdict)
+    with pytest.raises(OutOfMemory):
+        watched.run({"image": np.zeros((1, 3, 99, 99), np.float32), "noise_level": LEVELS[:1]})
+    assert verdict.precision == ""
+
+
+def test_tiles_of_several_pictures_go_together_where_that_is_faster(catalog):
+    batch = pictures(2, 100, 100, np.float32)
+    wanted = image(plenty(catalog), batch)
+    model, runtime = scarce(catalog, limits={"gpu": 10**9}, tile=40, together=True, batch=7)
+    assert np.allclose(image(model, batch), wanted, atol=1e-6)
+    assert [shape for _, shape, _ in runtime.calls] == [*[(6, 3, 40, 40)] * 3]
+    model, runtime = scarce(catalog, limits={"gpu": 10**9}, tile=40, together=True)
+    assert np.allclose(image(model, batch), wanted, atol=1e-6)
+    assert [len(shape) and shape[0] for _, shape, _ in runtime.calls] == [16, 2]
+    model, runtime = scarce(catalog, limits={"gpu": 10**9}, tile=40, batch=16)
+    image(model, batch)
+    assert {shape[0] for _, shape, _ in runtime.calls} == {2}, "on the CPU it gains nothing"
+
+
+def test_one_value_for_all_pictures_holds_for_all_of_their_tiles_too(catalog):
+    batch, level = pictures(2, 100, 100, np.float32), np.array([0.5], np.float32)
+    model, _ = scarce(catalog, limits={"gpu": 10**9}, tile=40, together=True)
+    found = model.image("network", batch, noise_level=level).pixels
+    wanted = plenty(catalog).image("network", batch, noise_level=level).pixels
+    assert np.allclose(found, wanted, atol=1e-6)
+
+
+def test_tiles_that_go_together_are_bounded_in_pixels_unless_asked(catalog):
+    batch = pictures(1, 1000, 600)
+    for said, most in (({}, 512 * 512), ({"batch": 16}, 16 * 200 * 200)):
+        model, runtime = scarce(catalog, limits={"gpu": 10**9}, tile=200, together=True, **said)
+        image(model, batch)
+        largest = max(shape[0] * shape[1] * shape[2] for _, shape, _ in runtime.calls)
+        assert most - 200 * 200 < largest <= most
+
+
+def test_calls_that_fail_together_are_halved_once():
+    room = Room()
+    for _ in range(4):
+        room.ran_out(16, 100, "10×10")
+    assert room.most == 800 and room.failures == ["16 × 10×10"]
+
+
+@given(count=st.integers(1, 100), each=st.integers(1, 1000), limit=st.integers(1, 50_000))
+def test_pieces_are_all_items_in_order_or_an_error_after_few_calls(count, each, limit):
+    room, calls = Room(), 0
+
+    def call(which):
+        nonlocal calls
+        calls += 1
+        if (which.stop - which.start) * each > limit:
+            raise MemoryError
+        return list(range(which.start, which.stop))
+
+    if each > limit:
+        with pytest.raises(OutOfMemory):
+            pieces(room, count, each, "item", call)
+    else:
+        done = pieces(room, count, each, "item", call)
+        assert [item for some in done for item in some] == list(range(count))
+    assert calls <= count + 8
+
+
+@pytest.fixture
+def run(catalog, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, side in (("a", 40), ("b", 200), ("c", 40)):
+        Image.fromarray(pictures(1, side, side, seed=side).pixels[0]).save(folder / f"{name}.png")
+
+    class Bounded(Scarce):
+        pass
+
+    @hookimpl
+    def genloom_runtimes():
+        return [Bounded]
+
+    plugin = ModuleType("scarce")
+    plugin.genloom_api, plugin.genloom_runtimes = 1, genloom_runtimes
+    assert catalog.register(plugin, "scarce").error == ""
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "genloom: 1\nname: p\nstages: [load, {apply: {model: tiny-image}}, {save: {format: png}}]\n"
+    )
+
+    def go(out, limit, **given):
+        Bounded.limits = {"gpu": limit, "cpu": 10**9}
+        events = []
+        chain = genloom.load_pipeline(file, catalog=catalog)
+        report = chain.run(folder, tmp_path / out, observe=events.append, runtime="scarce", **given)
+        notes = [event for event in events if event["event"] == "note"]
+        read = {p.name: np.asarray(Image.open(p)) for p in (tmp_path / out).glob("*.png")}
+        return report, notes, read
+
+    return go
+
+
+def test_a_run_says_what_did_not_fit_and_makes_the_same_pictures(run):
+    report, notes, found = run("out", 70 * 70 * 3)
+    assert report.exit_code == 0 and report.done == 3
+    assert any("gpu ran out of memory at 1 × 200×200" in note for note in report.notes)
+    assert all(event["models"] == ["tiny-image"] for event in notes)
+    told = [event["note"] for event in notes]
+    assert len(told) == len(set(told)) > 1
+    report, notes, wanted = run("ample", 10**9)
+    assert not notes and not report.notes
+    assert found.keys() == wanted.keys() == {"a.png", "b.png", "c.png"}
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_picture_that_does_not_fit_fails_alone_where_the_provider_was_named(run):
+    report, _, found = run("out", 50 * 50 * 3, provider="gpu", batch=1)
+    assert report.exit_code == 1 and found.keys() == {"a.png", "c.png"}
+    (failure,) = report.failures
+    assert "has no memory for one picture of 200×200" in failure.reason
+
+
+REAL = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+from genloom.backend import Backend
+from genloom.engine.model import CompiledModel
+from genloom.errors import OutOfMemory
+from genloom.models import Bundle
+from genloom.runtime import Settings
+from genloom.runtime.ort import OnnxRuntime
+from genloom.types import Batch, Item
+
+def opened():
+    def compile(graph, precision):
+        return OnnxRuntime().compile(graph, Settings(provider="cpu", threads=1))
+
+    return CompiledModel(Bundle.open(Path(sys.argv[1])), Backend(), compile)
+
+model, ample = opened(), opened()
+pixels = np.random.default_rng(0).random((2, 256, 256, 3), np.float32)
+batch = Batch.images([Item(key=k, name=k) for k in "ab"], pixels)
+wanted = ample.image("network", batch).pixels
+model.image("network", batch.with_pixels(pixels[:, :16, :16]))
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+room = pages * resource.getpagesize() + int(sys.argv[2]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
+try:
+    found = model.image("network", batch).pixels
+    print(bool(np.abs(found - wanted).max() < 1e-5), *model.networks.room("network").failures)
+except OutOfMemory as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def hungry(tmp_path, onnx_bytes):
+    """A bundle that holds 256 values for each pixel on the way, and sees one pixel to each side."""
+    picture = Port(axes=("batch", 3, "height", "width"))
+    random = np.random.default_rng(2)
+    graph = onnx_bytes(
+        [
+            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
+            ("Sin", ["wide"], ["waves"], {}),
+            ("Conv", ["waves", "last"], ["result"], {}),
+        ],
+        {"image": picture},
+        {"result": picture},
+        {
+            "first": random.normal(0, 0.1, (256, 3, 3, 3)).astype(np.float32),
+            "last": random.normal(0, 0.1, (3, 256, 1, 1)).astype(np.float32),
+        },
+    )
+    folder = tmp_path / "hungry"
+    folder.mkdir()
+    (folder / "network.onnx").write_bytes(graph)
+    part = Part(
+        file="network.onnx",
+        sha256=hashlib.sha256(graph).hexdigest(),
+        opset=18,
+        inputs={"image": picture},
+        outputs={"result": picture},
+    )
+    Card(
+        name="hungry", family="tiny-image", channels=3, receptive_field=3, parts={"network": part}
+    ).write(folder)
+    return folder
+
+
+def really(bundle, megabytes):
+    """What the process printed that ran it with so much memory."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux tells how much memory a process has mapped")
+    command = [sys.executable, "-c", REAL, str(bundle), str(megabytes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_onnx_runtime_that_really_runs_out_gets_less_and_gives_the_same(hungry):
+    assert really(hungry, 80).startswith("True 2 × 256×256 1 × 256×256")
+
+
+def test_onnx_runtime_that_cannot_do_the_least_is_told_with_its_own_words(hungry):
+    told = really(hungry, 6)
+    assert "'hungry' has no memory for one picture of 256×256, in tiles of 64×64 (the graph" in told
+    assert "Failed to allocate memory for requested buffer" in told or "bad_alloc" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : … Failed to allocate memory for buffer of size 9",
+            "Failed to",
+        ),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0", "CUBLAS_STATUS"),
+        ("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS"),
+        ("CUDA failure 2: out of memory ; GPU=0 ; hostname=x", "failure 2"),
+        ("Available memory of 1024 is smaller than requested bytes of 4096", "Available"),
+        (
+            "…\\BucketizedBufferAllocator.cpp(122) Exception(1) 8007000E Not enough memory",
+            "8007000E",
+        ),
+        ("Status Message: std::bad_alloc", "bad_alloc"),
+        ("bad allocation", "bad allocation"),
+        (
+            "Check 'ptr' failed at cpu_memory.cpp:257: Failed to allocate 9 bytes of memory",
+            "Failed",
+        ),
+        ("[CPU] Convolution node with name 'wide' can't alloc", "can't alloc"),
+        ("[GPU] CL_OUT_OF_RESOURCES exception", "CL_OUT"),
+        ("[GPU] clEnqueueNDRangeKernel, error code: -5", "clEnqueue"),
+        ("[GPU] Exceeded max size of memory object allocation: requested 9 bytes", "Exceeded"),
+    ],
+)
+def test_out_of_memory_is_known_by_the_words_of_libraries(text, said):
+    assert memory.ran_out(RuntimeError(f"first line\n{text}\nlast")).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA failure 999: unknown error ; GPU=0",
+        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED",
+        "Got invalid dimensions for input: image index: 3 Got: 5 Expected: 3",
+        "CUDA driver version is insufficient for CUDA runtime version",
+        "[GPU] clEnqueueNDRangeKernel, error code: -54",
+        "memory pattern is disabled",
+        "",
+    ],
+)
+def test_other_errors_are_not_taken_for_it(text):
+    assert memory.ran_out(RuntimeError(text)) == ""
+    assert memory.ran_out(MemoryError(text))
+
+
+def test_the_setting_is_a_truth_value():
+    with pytest.raises(GenloomError, match="cpu_fallback"):
+        RunSettings(cpu_fallback="yes")
