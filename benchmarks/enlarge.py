@@ -22,7 +22,6 @@ import argparse
 import importlib.util
 import json
 import os
-import shutil
 import statistics
 import struct
 import subprocess
@@ -32,6 +31,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from beside import timed
 from PIL import Image
 
 HERE = Path(__file__).parent
@@ -141,13 +141,6 @@ def write_weights(path: Path) -> None:
             state[f"body.{2 * index + 1}.weight"] = torch.from_numpy(slope.copy())
     assert place == len(data), "the file holds something else"
     save_file(state, path)
-
-
-def timed(command: list[object], out: Path) -> float:
-    shutil.rmtree(out, ignore_errors=True)
-    started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
 
 
 def compared(one: Path, other: Path) -> float:

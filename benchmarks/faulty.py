@@ -7,6 +7,7 @@ instant, after a kill too. At the COUNT-th time that PLACE is entered the DEED i
 
     none             nothing
     before, after    SIGKILL as the call begins, or as it has ended but nobody knows
+    half             the same, and half is lost of the file that the call was given first
     within:SECONDS   SIGKILL that long after it has begun, wherever the process is by then
     wait:SECONDS     the call takes that much longer
     remove:PATH      a file vanishes
@@ -58,10 +59,13 @@ def watch(board: mmap.mmap, aimed: str, nth: int, deed: str) -> None:
             step(index, 1)
             try:
                 struck = next(calls) == nth and place == aimed
-                if struck and deed != "after":
+                late = deed in ("after", "half")
+                if struck and not late:
                     do(deed)
                 result = original(*args, **kwargs)
-                if struck and deed == "after":
+                if struck and late:
+                    if deed == "half":
+                        os.truncate(args[0], os.stat(args[0]).st_size // 2)
                     kill()
                 return result
             finally:
@@ -99,9 +103,12 @@ def standing(path: Path) -> dict[str, int]:
 
 def main() -> None:
     path, place, nth, deed, *arguments = sys.argv[1:]
-    Path(path).write_bytes(bytes(NUMBER.size * len(PLACES)))
-    with open(path, "r+b") as file:
-        watch(mmap.mmap(file.fileno(), 0), place, int(nth), deed)
+    size = NUMBER.size * len(PLACES)
+    # Never truncated, as another run that was begun at the same moment may have it mapped.
+    with open(os.open(path, os.O_RDWR | os.O_CREAT), "r+b") as file:
+        file.write(bytes(size))
+        file.flush()
+        watch(mmap.mmap(file.fileno(), size), place, int(nth), deed)
     execute.GROUP_FILES = 4
     sys.argv = ["genloom", *arguments]
     from genloom.cli import main as genloom

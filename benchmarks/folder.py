@@ -9,16 +9,12 @@ to within one 8-bit step.
 """
 
 import argparse
-import json
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from beside import in_turns, largest_difference, report
 from PIL import Image
 
 from genloom import models
@@ -52,14 +48,9 @@ def main() -> None:
                 *["--set", f"denoise.sigma={SIGMA}"],
             ],
         }
-        times: dict[str, list[float]] = {"loop": [], "genloom": []}
-        for turn in range(options.rounds + 1):
-            for peer, command in commands.items():
-                seconds = timed(command, work / peer)
-                if turn:  # the first round warms the disk and is not counted
-                    times[peer].append(seconds)
+        times = in_turns(commands, work, options.rounds)
         difference = largest_difference(work / "loop", work / "genloom")
-    report(options, times, difference)
+    report(f"480×320, {options.model}", options.pictures, times, difference)
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,33 +71,6 @@ def make_pictures(folder: Path, count: int) -> None:
             pixels = np.asarray(image.convert("RGB").resize((480, 320)), np.float32)
         noisy = np.clip(pixels + random.normal(0, SIGMA, pixels.shape), 0, 255) + 0.5
         Image.fromarray(noisy.astype(np.uint8)).save(folder / f"{index:04d}.png")
-
-
-def timed(command: list[object], out: Path) -> float:
-    shutil.rmtree(out, ignore_errors=True)
-    started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
-
-
-def largest_difference(one: Path, other: Path) -> int:
-    worst = 0
-    for path in sorted(one.glob("*.png")):
-        with Image.open(path) as a, Image.open(other / path.name) as b:
-            worst = max(worst, int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max()))
-    return worst
-
-
-def report(options: argparse.Namespace, times: dict[str, list[float]], difference: int) -> None:
-    ratios = [a / b for a, b in zip(times["loop"], times["genloom"], strict=True)]
-    rates = {name: options.pictures / statistics.median(t) for name, t in times.items()}
-    print(f"{options.pictures} pictures of 480×320, {options.model}, {options.rounds} rounds")
-    print(f"  loop (Pillow, ONNX Runtime, Pillow): {rates['loop']:6.2f} pictures/s")
-    print(f"  genloom:                             {rates['genloom']:6.2f} pictures/s")
-    print(f"  genloom / loop: median {statistics.median(ratios):.2f}, ", end="")
-    print(f"from {min(ratios):.2f} to {max(ratios):.2f}")
-    print(f"  largest difference between the results: {difference} of 255")
-    print(json.dumps({"rates": rates, "ratios": ratios, "difference": difference}))
 
 
 if __name__ == "__main__":

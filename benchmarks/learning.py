@@ -24,7 +24,10 @@ from genloom_train.recipe import find_recipe, read_recipe
 
 SIGMA, LONGEST = 25, 640
 WAYS = {
-    "clean targets": ("denoise-pairs", ["data.swap=false", "data.second=.clean.png"]),
+    "clean targets": (
+        "denoise-pairs",
+        ["data.swap=false", "data.second=.clean.png", "model.error=rms", "train.batch=16"],
+    ),
     "pairs of noisy pictures": ("denoise-pairs", []),
     "noisy pictures alone": ("denoise-noisy", []),
 }

@@ -12,11 +12,7 @@ thread inside the codecs and inside the network: what is left is the engine's ow
 
 import argparse
 import gzip
-import json
 import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from beside import in_turns, largest_difference, report
 from PIL import Image, ImageDraw
 
 from genloom import imaging, load_pipeline, models
@@ -63,18 +60,9 @@ def main() -> None:
                 *["reconstruct", work / "in", "-o", work / "genloom", "-q", "--provider", "cpu"],
             ],
         }
-        times: dict[str, list[float]] = {peer: [] for peer in commands}
-        for turn in range(options.rounds + 1):
-            for peer, command in commands.items():
-                seconds = timed(command, work / peer)
-                if turn or options.rounds == 1:  # the first round warms the disk
-                    times[peer].append(seconds)
-                if options.rounds == 1:
-                    print(f"{peer}: {seconds:.1f} s", flush=True)
-            if options.rounds == 1:
-                break
+        times = in_turns(commands, work, options.rounds)
         difference = largest_difference(work / "loop", work / "genloom")
-        report(options, times, difference)
+        report("28×28, fashion-vae", options.pictures, times, difference)
         own(work / "in", work / "own", options.pictures)
 
 
@@ -104,38 +92,16 @@ def shape(index: int) -> Image.Image:
     return image
 
 
-def timed(command: list[object], out: Path) -> float:
-    shutil.rmtree(out, ignore_errors=True)
-    started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
-
-
-def largest_difference(one: Path, other: Path) -> int:
-    worst = 0
-    for path in sorted(one.glob("*.png")):
-        with Image.open(path) as a, Image.open(other / path.name) as b:
-            worst = max(worst, int(np.abs(np.asarray(a, int) - np.asarray(b, int)).max()))
-    return worst
-
-
-def report(options: argparse.Namespace, times: dict[str, list[float]], difference: int) -> None:
-    ratios = [a / b for a, b in zip(times["loop"], times["genloom"], strict=True)]
-    rates = {name: options.pictures / statistics.median(t) for name, t in times.items()}
-    print(f"{options.pictures} pictures of 28×28, fashion-vae, {len(ratios)} rounds")
-    for name, rate in rates.items():
-        print(f"  {name:<8}{rate:8.0f} pictures/s")
-    print(f"  genloom / loop: median {statistics.median(ratios):.2f}, ", end="")
-    print(f"from {min(ratios):.2f} to {max(ratios):.2f}")
-    print(f"  largest difference between the results: {difference} of 255")
-    print(json.dumps({"rates": rates, "ratios": ratios, "difference": difference}))
-
-
 class Meter:
-    """CPU seconds inside some functions, of all threads; of what they call of each other, once."""
+    """CPU seconds inside some functions, of all threads; of what they call of each other, once.
+
+    Attributes:
+        calls: how many calls there were.
+    """
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self._lock, self._inside = threading.Lock(), threading.local()
 
     def put(self, label: str, owner: object, name: str) -> None:
@@ -152,8 +118,22 @@ class Meter:
                 self._inside.now = False
                 with self._lock:
                     self.seconds[label] += time.thread_time() - began
+                    self.calls[label] += 1
 
         setattr(owner, name, metered)
+
+    @classmethod
+    def price(cls) -> tuple[float, float]:
+        """What measuring a call takes in seconds: all of it, and what is counted to the call.
+
+        Asking for a thread's time is no small thing on virtual machines.
+        """
+        meter, calls, owner = cls(), 10_000, argparse.Namespace(nothing=lambda: None)
+        meter.put("nothing", owner, "nothing")
+        began = time.thread_time()
+        for _ in range(calls):
+            owner.nothing()
+        return (time.thread_time() - began) / calls, meter.seconds["nothing"] / calls
 
 
 def own(inputs: Path, out: Path, count: int) -> None:
@@ -179,6 +159,10 @@ def own(inputs: Path, out: Path, count: int) -> None:
     began = time.process_time()
     execute(plan)
     total = time.process_time() - began
+    whole, within = Meter.price()
+    total -= whole * sum(meter.calls.values())
+    for name, calls in meter.calls.items():
+        meter.seconds[name] -= calls * within
     work = sum(meter.seconds[name] for name in ("decoding", "network", "encoding"))
     print("CPU time of a picture, one worker, one thread:")
     for name, seconds in [

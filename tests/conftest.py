@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from making import plugin_with
 from safetensors.numpy import save
 
 from genloom.backend import Backend
 from genloom.card import Card, Part, Port, SizeRule, Tensors
 from genloom.catalog import Catalog
-from genloom.hookspecs import hookimpl
+from genloom.runtime import best
 
 OPSET = 18
+
+# `auto` means ONNX Runtime, as for those who have no other, unless a test wants it `as_shipped`.
+SHIPPED = best.AUTOMATIC
+best.AUTOMATIC = tuple(name for name in SHIPPED if name != "openvino")
 
 # What somebody tuned on this machine is no concern of the tests.
 os.environ.setdefault("GENLOOM_TUNED", "off")
@@ -57,19 +61,7 @@ def tiny_bundles(tmp_path_factory):
 def tiny_plugin(tiny_bundles):
     """A plugin that brings the tiny bundles and their families."""
 
-    @hookimpl
-    def genloom_backends():
-        return [TinyImage, TinyVae]
-
-    @hookimpl
-    def genloom_models():
-        return [tiny_bundles]
-
-    plugin = ModuleType("tiny")
-    plugin.genloom_api = 1
-    plugin.genloom_backends = genloom_backends
-    plugin.genloom_models = genloom_models
-    return plugin
+    return plugin_with(backends=[TinyImage, TinyVae], models=[tiny_bundles])
 
 
 @pytest.fixture
@@ -92,6 +84,12 @@ def empty_place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def as_shipped(monkeypatch):
+    """The provider `auto` is the best of all runtimes that are installed, OpenVINO's too."""
+    monkeypatch.setattr(best, "AUTOMATIC", SHIPPED)
+
+
+@pytest.fixture(scope="session")
 def onnx_bytes():
     """Builds an ONNX model; see `build_onnx`."""
     return build_onnx

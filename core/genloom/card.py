@@ -96,14 +96,32 @@ def _picture_ports(ports: dict[str, Port]) -> dict[str, Port]:
 Ports = Annotated[dict[str, Port], AfterValidator(_picture_ports)]
 
 
+class Int8(_Entry):
+    """The form of a graph with layers in 8-bit integers; its ports are those of the graph.
+
+    Attributes:
+        calibration: what the ranges of its integers were measured on, in words.
+    """
+
+    file: FileName
+    sha256: Sha256
+    opset: int
+    calibration: str = ""
+
+
 class Part(_Entry):
-    """One ONNX graph of a model."""
+    """One ONNX graph of a model.
+
+    Attributes:
+        int8: a second form of it, for `--precision int8`; see `genloom quantize`.
+    """
 
     file: FileName
     sha256: Sha256
     opset: int
     inputs: Ports
     outputs: Ports
+    int8: Int8 | None = None
 
 
 class Tensors(_Entry):
@@ -257,6 +275,17 @@ class Card(_Entry):
     tensors: Tensors | None = None
     metrics: dict[str, float] = {}
     origin: Origin = Origin()
+
+    @property
+    def graphs(self) -> frozenset[str]:
+        """Names of the files of all graphs."""
+        own = {part.file for part in self.parts.values()}
+        return frozenset(own | {part.int8.file for part in self.parts.values() if part.int8})
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Names of all files beside the card."""
+        return self.graphs | ({self.tensors.file} if self.tensors is not None else set())
 
     @property
     def conditional(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from genloom.card import CARD, Card
+from genloom.card import CARD, Card, Part
 from genloom.catalog import Catalog
 from genloom.errors import GenloomError, ModelError, UnknownName
 from genloom.limits import MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES
@@ -23,7 +23,9 @@ PROJECT_FOLDER = Path("models")
 
 _IN_WORDS: dict[str, Any] = {
     **dict.fromkeys(("name", "summary", "licence", "parameters", "metrics", "origin"), True),
-    "parts": {"__all__": {"file", "opset"}},
+    "parts": {
+        "__all__": {"file": True, "opset": True, "int8": {"file", "opset", "calibration"}},
+    },
 }
 """What a card says for people; the rest of it decides what is computed."""
 
@@ -56,8 +58,7 @@ class Bundle:
         """
         card = Card.read(folder)
         bundle = cls(folder, card, origin, _stamp(folder, card))
-        named = {part.file for part in card.parts.values()}
-        size = sum(size for name, (size, _) in bundle.stamp.items() if name in named)
+        size = sum(size for name, (size, _) in bundle.stamp.items() if name in card.graphs)
         if size > MAX_BUNDLE_BYTES:
             raise ModelError(
                 "the model is too large",
@@ -91,6 +92,25 @@ class Bundle:
             ModelError: when the model has no such part, or its file is missing, changed, too
                 large, or outside the bundle.
         """
+        entry = self._part(part)
+        return self._file(f"the graph of '{part}'", entry.file, entry.sha256)
+
+    def int8(self, part: str) -> bytes:
+        """The bytes of the int8 form of a graph.
+
+        Raises:
+            ModelError: as `graph` does, and when there is no such form.
+        """
+        entry = self._part(part).int8
+        if entry is None:
+            raise ModelError(
+                f"'{part}' of the model '{self.card.name}' has no int8 form",
+                where=str(self.folder),
+                hint=f"`genloom quantize {self.card.name} PHOTOS -o FOLDER` makes a model with one",
+            )
+        return self._file(f"the int8 form of '{part}'", entry.file, entry.sha256)
+
+    def _part(self, part: str) -> Part:
         entry = self.card.parts.get(part)
         if entry is None:
             raise ModelError(
@@ -98,7 +118,7 @@ class Bundle:
                 expected=f"one of {', '.join(self.card.parts)}",
                 where=str(self.folder),
             )
-        return self._file(f"the graph of '{part}'", entry.file, entry.sha256)
+        return entry
 
     def tensors(self) -> dict[str, Array]:
         """The arrays beside the graphs; none where the card lists none.
@@ -153,11 +173,8 @@ class Bundle:
 
 def _stamp(folder: Path, card: Card) -> dict[str, tuple[int, int]]:
     """Size and time of the card and of each file it names that is there."""
-    names = {CARD, *(part.file for part in card.parts.values())}
-    if card.tensors is not None:
-        names.add(card.tensors.file)
     found = {}
-    for name in names:
+    for name in (CARD, *card.files):
         with contextlib.suppress(OSError):
             facts = (folder / name).stat()
             found[name] = (facts.st_size, facts.st_mtime_ns)

@@ -17,6 +17,8 @@ from genloom import imaging
 from genloom.errors import GenloomError
 from genloom.limits import MAX_RECORD
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 SIDECAR = ".json"
 """What is added to the whole name of a picture's file for the one beside it with its record."""
 
@@ -147,4 +149,4 @@ class Record(_Part):
 
 def dumps(values: Mapping[str, Any]) -> str:
     """Plain values as JSON of ASCII on one line, in the order they come in."""
-    return json.dumps(values, separators=(",", ":"))
+    return _ENCODER.encode(values)

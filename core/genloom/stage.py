@@ -278,6 +278,13 @@ class Stage:
                 to blame.
         """
 
+    def uses(self, option: str) -> bool:
+        """Whether the model that `option` names is asked for anything, as the options stand.
+
+        One that is not need not be at hand, and changes nothing about results.
+        """
+        return True
+
     @classmethod
     def kinds_taken(cls) -> tuple[Kind, ...]:
         """`takes` as a tuple."""

@@ -247,7 +247,9 @@ class Batch:
 
     def with_items(self, items: Sequence[Item]) -> Batch:
         """The same values under other items."""
-        return replace(self, items=tuple(items))
+        new = changed(self, items=tuple(items))
+        new.__post_init__()
+        return new
 
 
 def changed(one: T, **fields: Any) -> T:

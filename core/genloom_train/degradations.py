@@ -63,17 +63,27 @@ def chroma_noise(image: Tensor, level: Tensor) -> Tensor:
     return image + level[:, None, None, None] * noise / size_now
 
 
-def jpeg(image: Tensor, quality: Tensor) -> Tensor:
-    """Written as JPEG and read again; `quality` is 1 to 100 for each picture, (N,); 0 is not."""
+def jpeg(image: Tensor, quality: Tensor, full: Tensor | None = None) -> Tensor:
+    """Written as JPEG and read again.
+
+    Args:
+        image: the pictures.
+        quality: 1 to 100 for each picture, (N,); 0 leaves it alone.
+        full: whether chroma keeps its height and width (4:4:4), (N,) bool; else it has half
+            (4:2:0).
+    """
     pixels = (image.clamp(0, 1) * 255).round().byte().cpu().permute(0, 2, 3, 1).contiguous().numpy()
     grey = pixels.shape[3] == 1
     read = []
-    for picture, of_picture in zip(pixels, quality.tolist(), strict=True):
+    chroma = [False] * len(image) if full is None else full.tolist()
+    for picture, of_picture, whole in zip(pixels, quality.tolist(), chroma, strict=True):
         if of_picture == 0:
             read.append(picture)
             continue
         # Channels go in reversed, as OpenCV wants them, and so come out.
         options = [cv2.IMWRITE_JPEG_QUALITY, int(of_picture)]
+        if whole:
+            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         _, written = cv2.imencode(".jpg", picture[..., ::-1], options)
         again: Any = cv2.imdecode(written, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
         read.append(again[..., None] if grey else again[..., ::-1])

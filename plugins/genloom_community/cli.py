@@ -33,9 +33,10 @@ TORCH = ("onnx", "onnxscript", "torch", "torchvision", "spandrel", "safetensors"
 @click.option("--size", type=click.IntRange(16, 4096), metavar="N",
               help="Side in pixels, for weights that export only at one size. 256 unless "
               "said.")  # fmt: skip
-@click.option("--overlap", type=click.IntRange(0, 2048), default=0, metavar="N",
+@click.option("--overlap", type=click.IntRange(0, 2048), metavar="N",
               help="Cut large pictures into tiles that overlap by N pixels and blend them, though "
-              "the network sees a picture whole.")  # fmt: skip
+              "the network sees a picture whole. Unless said, a quarter of the side for a network "
+              "of one size, else 0: never cut.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an older bundle.")
 def import_(file: Path, out: Path, name: str | None, range_: str | None, **options: Any) -> None:
     """Turn FILE, the weights of an image-to-image network, into a bundle.

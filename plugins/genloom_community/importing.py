@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
-from genloom.card import Card, Origin, Part
+from genloom.card import Card, Origin, Part, SizeRule
 from genloom.errors import GenloomError
 from genloom_community import ImageToImage
 from genloom_community.reach import Reach, measured
-from genloom_community.request import PART, Draft, Request, check_bytes
+from genloom_community.request import BLENDED, PART, Draft, Request, check_bytes
 from genloom_community.writing import check_folder, write
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -54,8 +54,7 @@ def _costly(card: Card) -> Iterator[str]:
     rule = card.size
     if rule.fixed is None or card.receptive_field == "global":
         return
-    margin, step = card.receptive_field // 2, rule.step
-    kept = [(side - 2 * margin) // step * step for side in rule.fixed]
+    kept = _kept(rule, card.receptive_field)
     times = math.prod(rule.fixed) / math.prod(kept)
     if times > COSTLY:
         yield (
@@ -120,8 +119,11 @@ def _card(request: Request, draft: Draft, reach: Reach, data: bytes) -> Card:
     opsets = [entry.version for entry in draft.model.opset_import if not entry.domain]
     part = Part(file=f"{PART}.onnx", sha256=digest, opset=opsets[0], inputs=draft.inputs,
                 outputs=draft.outputs)  # fmt: skip
-    overlap = request.overlap if reach.field == "global" else 0
-    rule = draft.size.model_copy(update={"stride": reach.stride, "overlap": overlap})
+    rule = draft.size.model_copy(update={"stride": reach.stride})
+    if reach.field != "global" and not all(_kept(rule, reach.field)):
+        reach = Reach("global", reach.stride)  # nothing of a tile would be as in the whole
+    if reach.field == "global":
+        rule = rule.model_copy(update={"overlap": _overlap(request, rule)})
     return Card(
         name=request.folder.resolve().name,
         family=ImageToImage.family,
@@ -136,6 +138,23 @@ def _card(request: Request, draft: Draft, reach: Reach, data: bytes) -> Card:
         metrics={"import_difference": float(f"{draft.difference:.3g}")},
         origin=_origin(request, draft),
     )
+
+
+def _overlap(request: Request, rule: SizeRule) -> int:
+    """Over how many pixels tiles of a network are blended that sees a picture whole; 0 cuts none.
+
+    One of a single size could take no other picture.
+    """
+    if request.overlap is not None:
+        return request.overlap
+    if rule.fixed is None:
+        return 0
+    return max(1, min(rule.fixed) // BLENDED // rule.step) * rule.step
+
+
+def _kept(rule: SizeRule, field: int) -> list[int]:
+    """Height and width that are kept of a tile of one size; nothing for other networks."""
+    return [(side - field // 2 * 2) // rule.step * rule.step for side in rule.fixed or ()]
 
 
 def _origin(request: Request, draft: Draft) -> Origin:
@@ -198,6 +217,7 @@ def size_in_words(card: Card) -> str:
     if card.receptive_field != "global":
         return f"{words}; receptive field {card.receptive_field} pixels: tiles equal the whole"
     if rule.overlap:
-        return f"{words}; sees a picture whole: tiles are blended over {rule.overlap} pixels"
+        blended = f"tiles are blended over {rule.overlap} pixels"
+        return f"{words}; sees a picture whole: {blended} (--overlap N for another)"
     alone = "pictures of that size only" if rule.fixed else "never cut into tiles"
     return f"{words}; sees a picture whole: {alone} (--overlap N allows it)"

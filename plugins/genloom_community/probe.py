@@ -22,6 +22,8 @@ CHANNELS = (3, 1, 4, 2)
 LEVEL = (4, 2)
 """Those of which the last is a map of the noise level."""
 SMALLEST = 1e-3
+LEAST_SIDE = 8
+"""Height and width in pixels of a network of one size, at least: shorter axes are no sides."""
 
 Shape = tuple[int | str | None, ...]
 
@@ -51,6 +53,7 @@ class Probe:
                 where=str(request.file),
             )
         self._shape: Shape = network.inputs[image] or (None,) * 4  # a shape may be left out
+        self._check_batch(request)
         last: list[GenloomError] = []
         for convention in self._conventions(image, result, request):
             try:
@@ -69,6 +72,17 @@ class Probe:
             self.notes.append("its last channel is taken for the noise level")
         if len(network.outputs) > 1:
             self.notes.append(f"of its outputs '{result}' is taken for the picture")
+
+    def _check_batch(self, request: Request) -> None:
+        count = self._shape[0]
+        if isinstance(count, int) and count > 1:
+            raise ModelError(
+                f"the network takes {count} pictures at once",
+                expected="1, or any number",
+                got=_shown(self._shape),
+                where=str(request.file),
+                hint="Export it for one picture, or with a free batch",
+            )
 
     def _conventions(self, image: str, result: str, request: Request) -> Iterator[Convention]:
         """Those that the declared shape allows, the likeliest first."""
@@ -98,7 +112,10 @@ class Probe:
             )
 
     def _declared(self, request: Request) -> list[tuple[Layout, int]]:
-        """Layouts and numbers of channels that the declared shape allows; stated ones first.
+        """Layouts and numbers of channels that the declared shape allows.
+
+        Where a channel axis is stated the other layout is not tried on a free one: RGBA would pass
+        for pictures four pixels high.
 
         Raises:
             ModelError: when there are none.
@@ -110,9 +127,9 @@ class Probe:
                 stated += [(layout, axis)] if axis in CHANNELS else []
             else:
                 free += [(layout, channels) for channels in CHANNELS]
-        found = stated + free
+        found = stated or free
         if request.bgr:  # grey has no blue, whatever else the shape would allow
-            grey = all(channels <= LEVEL[1] for _, channels in stated or free)
+            grey = all(channels <= LEVEL[1] for _, channels in found)
             found = [] if grey else [one for one in found if one[1] > LEVEL[1]]
         if not found:
             colour = "3 channels, as blue comes first," if request.bgr else "1 or 3 channels"
@@ -154,7 +171,14 @@ class Probe:
             return None
         height = height if isinstance(height, int) else width
         width = width if isinstance(width, int) else height
-        return int(height or 0), int(width or 0)
+        fixed = int(height or 0), int(width or 0)
+        if min(fixed) < LEAST_SIDE:
+            raise ModelError(
+                f"as {convention.layout.upper()} its pictures would be too small",
+                expected=f"at least {LEAST_SIDE} pixels in height and width",
+                got=_shown(self._shape),
+            )
+        return fixed
 
     def _result(self, convention: Convention, size: tuple[int, int]) -> tuple[Convention, int]:
         """Run once: the convention with the result's layout, and the scale.

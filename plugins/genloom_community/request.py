@@ -21,6 +21,8 @@ RANGES: Mapping[str, Values] = {"0-1": (0, 1), "0-255": (0, 255), "-1-1": (-1, 1
 """Ranges of pixel values that networks are trained on, as the command line names them."""
 SIZE = 256
 """Side in pixels of a network that exports only at one size, unless asked otherwise."""
+BLENDED = 4
+"""The smaller side of a tile over this is how far tiles of one size are blended, unless said."""
 MOST_BYTES = 2**31 - 1
 """What one protobuf message can hold."""
 
@@ -40,7 +42,8 @@ class Request:
         layout: of a foreign graph; probed unless said.
         bgr: whether a foreign graph takes and gives blue first, which cannot be probed.
         size: height and width of a network that exports only at one size; `SIZE` unless said.
-        overlap: see `genloom.card.SizeRule`.
+        overlap: see `genloom.card.SizeRule`; unless said, `BLENDED` of a network that takes one
+            size and sees it whole, and 0 of others.
         force: whether an older bundle in the folder is replaced.
     """
 
@@ -53,7 +56,7 @@ class Request:
     layout: Layout | None = None
     bgr: bool = False
     size: int | None = None
-    overlap: int = 0
+    overlap: int | None = None
     force: bool = False
 
     @property

@@ -41,9 +41,7 @@ def check_folder(request: Request) -> None:
 def _others(folder: Path, source: Path) -> list[str]:
     """Names in a bundle's folder that are not the bundle's, and that of the source."""
     card = Card.read(folder)
-    own = {CARD, *(part.file for part in card.parts.values())}
-    if card.tensors is not None:
-        own.add(card.tensors.file)
+    own = {CARD, *card.files}
     return sorted(
         one.name
         for one in folder.iterdir()

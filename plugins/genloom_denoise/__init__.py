@@ -1,4 +1,4 @@
-"""Removing noise from photographs: stages `denoise` and `noise`, the family `denoiser`."""
+"""Removing noise: the stages `denoise` and `noise`, the families `denoiser` and `noise-level`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ class DenoiserConfig:
             noise: noise that grows with the light, chroma noise, the artefacts of JPEG.
         learn_from: `clean` pictures, to which noise is added unless the data set brings noisy
             versions of them; or `noisy` pictures alone (Neighbor2Neighbor, Huang et al. 2021).
+        error: what is minimised: `rms`, the root mean square of each picture, means over pictures
+            taken; or `absolute`, whose least is at the median, for targets that are noisy
+            themselves: clipping their noise at black and white shifts means and no medians.
         blind: whether the network sees for itself how strong the noise is, instead of being told.
         guides: pictures that the network looks at besides the noisy one, which the data set brings.
     """
@@ -50,8 +53,45 @@ class DenoiserConfig:
     clipped: Annotated[float, Interval(ge=0, le=1)] = 0.5
     photographic: Annotated[float, Interval(ge=0, le=1)] = 0.0
     learn_from: Literal["clean", "noisy"] = "clean"
+    error: Literal["rms", "absolute"] = "rms"
     blind: bool = False
     guides: tuple[Guide, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseLevelConfig:
+    """The `model:` section of a recipe for an estimator of noise levels.
+
+    Args:
+        filters: filters of each of the two layers that look at pixels.
+        width: channels of the layers that look at cells of 8×8 pixels.
+        layers: how many of these there are.
+        sigma: largest noise it is trained on, in 8-bit units.
+        weak: how much more of the weak noise there is: levels are sigma · u^weak, u uniform in 0
+            to 1.
+        clean: share of training pictures without noise.
+        photographic: share of training pictures whose noise grows with the light, often with chroma
+            noise, instead of white noise.
+        jpeg: share of training pictures, clean ones too, that went through JPEG.
+        clipped: share of the others with white noise that is clipped and rounded to 8 bits.
+        exposed: share of training pictures made darker or lighter before.
+        bars: share of training pictures with a bar of one colour, which has no noise and does not
+            count.
+        grey: share of training pictures that are grey.
+    """
+
+    filters: Width = 24
+    width: Width = 64
+    layers: Count = 2
+    sigma: Annotated[float, Interval(gt=0, le=100)] = 60.0
+    weak: Annotated[float, Interval(ge=0.1, le=10)] = 1.5
+    clean: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    photographic: Annotated[float, Interval(ge=0, le=1)] = 0.4
+    jpeg: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    clipped: Annotated[float, Interval(ge=0, le=1)] = 0.75
+    exposed: Annotated[float, Interval(ge=0, le=1)] = 0.3
+    bars: Annotated[float, Interval(ge=0, le=1)] = 0.15
+    grey: Annotated[float, Interval(ge=0, le=1)] = 0.15
 
 
 class Denoiser(Backend):
@@ -67,6 +107,23 @@ class Denoiser(Backend):
         return DenoiserTraining
 
 
+class NoiseLevel(Backend):
+    """Estimators: `estimator` takes `image`, gives `log_level` and `confidence`.
+
+    Both for cells of 8×8 pixels, N×H/8×W/8: the logarithm of the noise level in 8-bit units plus a
+    half, and the weight of that in a mean.
+    """
+
+    family = "noise-level"
+    config = NoiseLevelConfig
+
+    def training(self) -> Any:
+        """The training side; imports torch."""
+        from genloom_denoise.level_training import NoiseLevelTraining
+
+        return NoiseLevelTraining
+
+
 @hookimpl
 def genloom_stages() -> list[type[Stage]]:
     """Bring the stages."""
@@ -75,8 +132,8 @@ def genloom_stages() -> list[type[Stage]]:
 
 @hookimpl
 def genloom_backends() -> list[type[Backend]]:
-    """Bring the family."""
-    return [Denoiser]
+    """Bring the families."""
+    return [Denoiser, NoiseLevel]
 
 
 @hookimpl

@@ -12,8 +12,9 @@ from genloom.card import Card, Port
 from genloom.errors import GenloomError
 from genloom.options import ModelName
 from genloom.stage import Run, Stage
-from genloom.types import Array, Batch, Kind, as_float
+from genloom.types import Array, Batch, Floats, Kind, as_float
 from genloom_denoise.estimate import estimate_sigma
+from genloom_denoise.level import PART, noise_levels
 
 Sigma = Annotated[float, Interval(ge=0, le=100)]
 
@@ -30,6 +31,9 @@ class Denoise(Stage):
         sigma: standard deviation of the noise in 8-bit units, or `auto` to estimate it for each
             picture. A larger value smooths more. A network that is not told the noise level, but
             sees it for itself, takes only `auto`.
+        estimator: what `auto` asks: a model of the family `noise-level`. `null` takes the estimate
+            of white noise that networks which learned from noisy pictures were told in training;
+            it finds next to nothing in JPEG files.
         strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all.
         ensemble: of how many ways to turn and mirror the picture the mean is taken; a little
             better than 1, at as many times the work.
@@ -38,6 +42,7 @@ class Denoise(Stage):
     name, takes, gives = "denoise", Kind.IMAGE, Kind.IMAGE
     model: Annotated[str, ModelName("network")] = "denoise-photo"
     sigma: Sigma | Literal["auto"] = "auto"
+    estimator: Annotated[str, ModelName(PART)] | None = "noise-level"
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     ensemble: Literal[1, 2, 4, 8] = 1
 
@@ -48,7 +53,7 @@ class Denoise(Stage):
         model = run.model(self.model)
         ports: dict[str, Array] = {}
         if _is_told(model.card):
-            ports["noise_level"] = np.minimum(self.levels(batch), _strongest(model.card))
+            ports["noise_level"] = np.minimum(self.levels(batch, run), _strongest(model.card))
         ports |= _guides(model.card, batch)
         whole = run.ends and self.strength == 1
         result = model.image("network", batch, ensemble=self.ensemble, rounded=whole, **ports)
@@ -60,9 +65,18 @@ class Denoise(Stage):
 
     def check_model(self, option: str, card: Card) -> None:
         """The network must keep the size, want no more than a noise level, and want it if said."""
+        if option == "estimator":
+            return
         part = card.parts.get("network")
         others = set() if part is None else set(part.inputs) - {"image", "noise_level"}
         others -= set(_guide_ports(card))
+        if card.scale > 1 and not others:
+            raise GenloomError(
+                f"'{card.name}' enlarges pictures",
+                expected="a network that keeps the size",
+                got=f"scale {card.scale}",
+                hint="The stage `upscale` takes it",
+            )
         if card.scale != 1 or others:
             raise GenloomError(
                 f"'{card.name}' is no denoiser",
@@ -83,13 +97,18 @@ class Denoise(Stage):
                 hint="`strength` takes less of its result",
             )
 
-    def levels(self, batch: Batch) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    def uses(self, option: str) -> bool:
+        """Nothing is estimated where the noise is told."""
+        return option != "estimator" or self.sigma == "auto"
+
+    def levels(self, batch: Batch, run: Run) -> Floats:
         """σ / 255 of each picture, (N,)."""
-        if self.sigma == "auto":
-            sigmas = [estimate_sigma(picture) for picture in batch.data]
-        else:
-            sigmas = [self.sigma] * len(batch)
-        return np.array(sigmas, np.float32) / np.float32(255)
+        if self.sigma != "auto":
+            return np.full(len(batch), self.sigma / 255, np.float32)
+        if self.estimator is None:
+            sigmas = [estimate_sigma(one.data[0], one.items[0].alpha) for one in batch]
+            return np.array(sigmas, np.float32) / np.float32(255)
+        return noise_levels(batch, run.model(self.estimator))
 
 
 def _is_told(card: Card) -> bool:

@@ -84,7 +84,10 @@ class DenoiserTraining(Training):
         noisy, level = self._spoilt(batch)
         result = module(noisy, *level, *self._guides(batch, LEFT_OUT)).float()
         mean = psnr(result.detach(), batch.image).mean()
-        return {"loss": _error(result - batch.image), "psnr": mean}
+        difference = result - batch.image
+        absolute = self.config.error == "absolute"
+        loss = difference.abs().mean() if absolute else _error(difference)
+        return {"loss": loss, "psnr": mean}
 
     def _alone(self, module: nn.Module, batch: Tensors) -> dict[str, Tensor]:
         """Neighbor2Neighbor: of two neighbours in a noisy picture each is a target for the other.

@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory, did_you_mean
-from genloom.runtime import EXACT, Network, Runtime, Settings, cache, memory, not_at_hand, proto
+from genloom.runtime import (
+    EXACT,
+    INT8,
+    Network,
+    Runtime,
+    Settings,
+    cache,
+    memory,
+    not_at_hand,
+    proto,
+)
 from genloom.types import Array
 
 DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
@@ -22,8 +32,8 @@ SHAPES = "64"
 """Shapes that the processor keeps compiled; by default thousands, and memory grows with each."""
 
 
-HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Names of precisions, and OpenVINO's own."""
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", INT8: "f32"}
+"""Names of precisions, and OpenVINO's own; of a quantised graph, for the layers that are not."""
 
 
 class OpenVino(Runtime):
@@ -118,7 +128,7 @@ class _Compiled(Network):
         self._compiled = compiled
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.provider, self.precision = provider, precision
-        self.together = provider == "openvino-gpu"
+        self.together = self.few_shapes = provider == "openvino-gpu"
         count = len(compiled.inputs)
         ports = (*compiled.inputs, *compiled.outputs)
         self._ports = dict(zip(names, ports, strict=True))
@@ -179,6 +189,8 @@ def _precision(asked: str, capabilities: Sequence[str]) -> str:
     lower = [name for name in ("bf16", "fp16") if name.upper() in capabilities]
     if asked == "auto":
         return lower[0] if lower else EXACT
+    if asked == INT8:
+        return INT8 if "INT8" in capabilities else EXACT
     return asked if asked in lower else EXACT
 
 

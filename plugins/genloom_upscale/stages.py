@@ -105,13 +105,15 @@ class Upscale(Stage):
 
     def check_model(self, option: str, card: Card) -> None:
         """The network must enlarge, and need nothing but a picture."""
-        check_ports(card)
         if card.scale == 1:
+            part = card.parts.get(NETWORK)
+            told = part is not None and "noise_level" in part.inputs
             raise GenloomError(
                 f"'{card.name}' keeps the size of pictures",
                 expected="a model whose card says `scale: 2` or more",
-                hint="The stage `apply` takes it",
+                hint=f"The stage `{'denoise' if told else 'apply'}` takes it",
             )
+        check_ports(card)
 
 
 def passes(own: int, scale: float) -> int:
@@ -150,6 +152,7 @@ def check_ports(card: Card) -> None:
             f"'{card.name}' needs to be told more than this stage knows",
             expected="a network whose other inputs have a default",
             got=", ".join(lacking),
+            hint="The stage `denoise` takes it" if lacking == ["noise_level"] else "",
         )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from types import ModuleType
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from making import chain, fake_catalog, five_pictures
 
-from genloom import Backend, Catalog, hookimpl, load_pipeline
 from genloom.cli import main
 from genloom.cli.bench import advice, bench_text
 from genloom.engine.bench import Alone, Bench, bench
@@ -18,59 +16,29 @@ from genloom.engine.recording import Sample
 from genloom.engine.settings import RunSettings
 from genloom.engine.timing import StageTime, ThreadTime, Times
 from genloom.errors import GenloomError
-from genloom.testing import FakeRuntime, fake_bundle
+from genloom.testing import fake_bundle
 
 
 @pytest.fixture
 def place(empty_place):
     """A working folder with five pictures of two sizes."""
-    (empty_place / "in").mkdir()
-    for index in range(5):
-        pixels = np.full((16, 16 + 2 * (index % 2), 3), 40 * index, np.uint8)
-        Image.fromarray(pixels).save(f"in/p{index}.png")
+    five_pictures(empty_place / "in")
     return empty_place
 
 
-@pytest.fixture
-def fakes(tmp_path):
-    """A catalog with the fake runtime and a bundle for it."""
-
-    class Fake(Backend):
-        family = "fake"
-
-    fake_bundle(tmp_path / "models", "fake")
-
-    @hookimpl
-    def genloom_backends():
-        return [Fake]
-
-    @hookimpl
-    def genloom_models():
-        return [tmp_path / "models"]
-
-    @hookimpl
-    def genloom_runtimes():
-        return [FakeRuntime]
-
-    plugin = ModuleType("fakes")
-    plugin.genloom_api = 1
-    for hook in (genloom_backends, genloom_models, genloom_runtimes):
-        setattr(plugin, hook.__name__, hook)
-    catalog = Catalog.load()
-    assert catalog.register(plugin, "fakes").error == ""
-    return catalog
-
-
-def chain(place, *stages, catalog):
-    lines = "".join(f"  - {stage}\n" for stage in stages)
-    (place / "chain.yaml").write_text(f"genloom: 1\nstages:\n{lines}")
-    return load_pipeline(place / "chain.yaml", catalog=catalog).pipeline
+def benched(place, catalog, *stages, inputs=("in",), settings=None, rounds=1):
+    pipeline = chain(place, *stages, catalog=catalog).pipeline
+    return bench(pipeline, catalog, inputs, settings, rounds=rounds)
 
 
 def test_a_pipeline_stands_beside_its_model_and_codecs(place, catalog):
-    checked = chain(place, "load", "apply: {model: tiny-image}", "save", catalog=catalog)
+    (place / "chain.yaml").touch()
     before = sorted(place.rglob("*"))
-    found = bench(checked, catalog, ["in"], RunSettings(workers=2, batch=2), rounds=2)
+    stages, settings = (
+        ("load", "apply: {model: tiny-image}", "save"),
+        RunSettings(workers=2, batch=2),
+    )
+    found = benched(place, catalog, *stages, settings=settings, rounds=2)
     assert sorted(place.rglob("*")) == before
     assert (found.pictures, found.failed, len(found.rates)) == (5, 0, 2)
     assert [(one.name, one.kind) for one in found.alone] == [
@@ -89,34 +57,31 @@ def test_a_pipeline_stands_beside_its_model_and_codecs(place, catalog):
     assert found.bottleneck in ("tiny-image", "decoding", "encoding", "other")
 
 
-def test_several_models_and_the_fake_runtime(place, fakes, tmp_path):
+def test_several_models_and_the_fake_runtime(place, tmp_path):
+    fakes = fake_catalog(tmp_path / "models")
     fake_bundle(tmp_path / "models", "second")
     stages = ("load", "apply: {model: fake}", "apply: {id: b, model: second}", "save")
-    checked = chain(place, *stages, catalog=fakes)
-    found = bench(checked, fakes, ["in"], RunSettings(runtime="fake"), rounds=1)
+    found = benched(place, fakes, *stages, settings=RunSettings(runtime="fake"))
     assert [one.name for one in found.alone] == ["fake", "second", "decoding", "encoding"]
     assert {one["provider"] for one in found.models.values()} == {"fake"}
 
 
 def test_a_pipeline_without_models_or_files_to_read(place, catalog):
-    found = bench(
-        chain(place, "load", "resize: {scale: 0.5}", "save", catalog=catalog), catalog, ["in"]
-    )
+    found = benched(place, catalog, "load", "resize: {scale: 0.5}", "save", rounds=3)
     assert [one.kind for one in found.alone] == ["decode", "encode"]
     stages = ("sample: {model: tiny-vae, count: 3}", "decode", "grid", "save")
-    found = bench(chain(place, *stages, catalog=catalog), catalog, [], rounds=1)
+    found = benched(place, catalog, *stages, inputs=())
     assert [one.name for one in found.alone] == ["tiny-vae", "encoding"]
     assert found.pictures == 3 and found.alone[1].of == 1
 
 
 def test_pictures_that_fail_do_not_count_and_none_at_all_is_an_error(place, catalog):
     (place / "in/bad.png").write_bytes(b"no")
-    checked = chain(place, "load", "save", catalog=catalog)
-    found = bench(checked, catalog, ["in"], rounds=1)
+    found = benched(place, catalog, "load", "save")
     assert (found.pictures, found.failed) == (5, 1)
     assert "1 failed and do not count" in bench_text(found, "chain.yaml")
     with pytest.raises(GenloomError, match="no picture came through"):
-        bench(checked, catalog, ["in/bad.png"])
+        benched(place, catalog, "load", "save", inputs=["in/bad.png"])
 
 
 def test_the_command_prints_a_table_and_json_is_whole(place):

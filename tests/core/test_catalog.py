@@ -11,6 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import pytest
+from making import plugin_with
 
 from genloom import pipeline, plugins
 from genloom.backend import Backend
@@ -32,23 +33,6 @@ def stage_named(name, **fields):
         **fields,
     }
     return dataclass(frozen=True, kw_only=True)(type("Made", (Stage,), body))
-
-
-def plugin_with(api=1, **answers):
-    """A plugin module whose hooks give the answers, or call them when they are functions."""
-    module = ModuleType("made")
-    if api is not None:
-        module.genloom_api = api
-    for hook, answer in answers.items():
-        module.__dict__[f"genloom_{hook}"] = hookimpl(_hook(answer))
-    return module
-
-
-def _hook(answer):
-    def hook():
-        return answer() if callable(answer) else answer
-
-    return hook
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
+from making import plugin_with
 from PIL import Image
 
 from genloom.catalog import Catalog
 from genloom.cli import main
-from genloom.hookspecs import hookimpl
 from genloom.stage import Stage
 from genloom.testing import FakeRuntime
 from genloom.types import Kind
@@ -45,26 +44,17 @@ def damaged(empty_place, tiny_bundles):
 def broken(catalog):
     """A plugin whose hook raises."""
 
-    @hookimpl
-    def genloom_stages():
+    def stages():
         raise RuntimeError("fell over")
 
-    module = ModuleType("bad")
-    module.genloom_api, module.genloom_stages = 1, genloom_stages
-    return catalog.register(module, "bad")
+    return catalog.register(plugin_with(stages=stages), "bad")
 
 
 def plugin_with_stage(name):
     fields = {"name": name, "takes": Kind.IMAGE, "gives": Kind.IMAGE, "__module__": __name__}
-    stage = dataclass(frozen=True, kw_only=True)(type("Made", (Stage,), fields))
-
-    @hookimpl
-    def genloom_stages():
-        return [stage]
-
-    module = ModuleType(name)
-    module.genloom_api, module.genloom_stages = 1, genloom_stages
-    return module
+    return plugin_with(
+        stages=[dataclass(frozen=True, kw_only=True)(type("Made", (Stage,), fields))]
+    )
 
 
 def row(text, name):
@@ -114,13 +104,7 @@ def test_what_breaks_only_when_it_is_used_is_told_although_the_command_fails(
         def providers(self):
             raise OSError("libwild.so")
 
-    @hookimpl
-    def genloom_runtimes():
-        return [Wild]
-
-    module = ModuleType("late")
-    module.genloom_api, module.genloom_runtimes = 1, genloom_runtimes
-    catalog.register(module, "late")
+    catalog.register(plugin_with(runtimes=[Wild]), "late")
     (empty_place / "plain.yaml").write_text("genloom: 1\nstages: [load, save]\n")
     Image.new("RGB", (4, 4)).save(empty_place / "a.png")
     told = genloom(command, "plain.yaml", "a.png", "-o", "out", "--provider", "wild", code=3).stderr

@@ -6,24 +6,27 @@ import json
 import shutil
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
+from making import plugin_with
 
 from genloom import doctor, machine, packages
 from genloom.catalog import Catalog
 from genloom.errors import MissingRequirement
-from genloom.hookspecs import hookimpl
 from genloom.plugins import mend
 from genloom.runtime import Runtime, ort, trial
 
 
 @pytest.fixture
-def examine(catalog, empty_place):
-    """Checks of one section: state, what, hint."""
+def examine(catalog, empty_place, monkeypatch):
+    """Checks of one section: state, what, hint. Models are read for their own section only."""
 
     def of(section, plugins=catalog):
-        return [check for check in doctor.examine(plugins) if check.section == section]
+        with monkeypatch.context() as patch:
+            if section != "models":
+                patch.setattr(doctor, "_models", lambda catalog: iter(()))
+            checks = doctor.examine(plugins)
+        return [check for check in checks if check.section == section]
 
     return of
 
@@ -170,16 +173,11 @@ def test_a_model_whose_hash_is_wrong_is_broken(examine, empty_place, tiny_bundle
 
 
 def test_a_broken_plugin_is_broken(examine):
-    module = ModuleType("bad")
-    module.genloom_api = 1
-
-    @hookimpl
-    def genloom_stages():
+    def stages():
         raise RuntimeError("fell over")
 
-    module.genloom_stages = genloom_stages
     catalog = Catalog.load()
-    catalog.register(module, "bad")
+    catalog.register(plugin_with(stages=stages), "bad")
     assert "fell over" in only(examine("plugins", catalog), "broken").what
 
 
@@ -191,14 +189,7 @@ def test_a_runtime_that_does_not_start_is_blamed_on_its_plugin(examine, catalog,
     found = [check.what for check in examine("runtime")]
     fields = {"name": "slow", "providers": lambda self: (), "compile": None, where: stumbles}
     runtime = type("Slow", (Runtime,), fields)
-
-    @hookimpl
-    def genloom_runtimes():
-        return [runtime]
-
-    module = ModuleType("bad")
-    module.genloom_api, module.genloom_runtimes = 1, genloom_runtimes
-    catalog.register(module, "bad")
+    catalog.register(plugin_with(runtimes=[runtime]), "bad")
     checks = examine("runtime")
     assert "the runtime 'slow' of the plugin bad (" in only(checks, "broken").what
     assert "no library" in only(checks, "broken").what
@@ -249,11 +240,11 @@ def test_facts_that_cannot_be_had_are_left_out(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("missing", "install"),
-    [("onnxruntime", "'genloom[cpu]'"), ("pydantic", "")],
+    [("onnxruntime openvino", "'genloom[cpu]'"), ("pydantic", "")],
 )
 def test_it_works_and_helps_without(missing, install, tmp_path):
     code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"import sys; sys.modules.update(dict.fromkeys({missing.split()}))\n"
         "from genloom.cli import main\n"
         "main(['doctor', '--json'])"
     )

@@ -19,12 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from genloom import imaging, limits, load_pipeline, machine, pipeline, scratch, yamlfile
 from genloom.card import CARD, Card, Port, SizeRule
+from genloom.cli import main
 from genloom.engine.compiling import runtime_named
 from genloom.engine.cutting import Cutting
 from genloom.engine.journal import Journal
@@ -35,6 +37,8 @@ from genloom.imaging import guard, png_chunks
 from genloom.imaging.deep import with_directory
 from genloom.models import Bundle
 from genloom.runtime import Settings, proto
+from genloom.stage import Inputs
+from genloom.stages.folders import walk
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks/hostile.py"
@@ -449,6 +453,39 @@ def test_a_very_deep_folder_is_walked_and_mirrored(deep):
     (deep / "p.yaml").write_text("genloom: 1\nstages: [load, save]\n")
     report = load_pipeline(deep / "p.yaml").run(deep / "in", deep / "out")
     assert report.done == 1
+
+
+def test_the_folders_of_a_deep_tree_are_not_resolved_one_by_one(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    for _ in range(40):
+        folder.mkdir()
+        (folder / "x.png").write_bytes(SOUND["one-bit.png"])
+        folder /= "a"
+    resolved = []
+    resolve = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda *a, **k: resolved.append(a) or resolve(*a, **k))
+    inputs = Inputs((str(tmp_path / "in"), str(tmp_path / "in/a/a")))
+    sketches = [one for listing in walk(inputs, recursive=True) for one in listing.sketches()]
+    assert len(resolved) < 10
+    below = str(tmp_path / "in" / "a" / "x.png")
+    assert len({one[-1] for one in sketches}) == len(sketches) == 40
+    assert below in {one[-1] for one in sketches}
+
+
+def test_names_of_files_neither_steer_a_terminal_nor_write_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for name in ("\x1b]0;OWNED\x07\x1b[31mred.png", "a\nfailed: forged.png", "\u202egnp.exe.png"):
+        Path("in", name).write_bytes(b"no picture")
+    Path("in/\u5199\u771f\u30001.png").write_bytes(b"no picture")  # a wide space is a name's own
+    Path("p.yaml").write_text("genloom: 1\nstages: [load, save]\n")
+    for arguments in (("run", "p.yaml", "in", "-o", "out"), ("status", "out")):
+        result = CliRunner().invoke(main, list(arguments))
+        lines = (result.stdout + result.stderr).splitlines()
+        failed = [line for line in lines if line.startswith("failed: ")]
+        assert len(failed) == 4 and not any("forged" in line[:20] for line in failed)
+        assert not {"\x1b", "\x07", "\u202e"} & set("".join(lines))
+        assert any("\u5199\u771f\u30001.png" in line for line in failed)
 
 
 def test_a_link_in_out_does_not_lead_results_out_of_it(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -367,9 +368,8 @@ def test_tiles_that_are_blended_are_put_together_in_a_file(small):
     model = fake_model(doubled, scale=2)
     size = model.card.size.model_copy(update={"overlap": 8})
     card = model.card.model_copy(update={"receptive_field": "global", "size": size})
-    model.bundle = type(model.bundle)(model.bundle.folder, card)
     batch = batch_of(noise((64, 64, 3)))
-    model.tile = 32
+    model.images._bundle, model.images._tile = replace(model.bundle, card=card), 32
     blended = model.image("network", batch).pixels
     assert in_file(blended) and len(model.calls) > 1
     expected = doubled(batch.data).transpose(0, 2, 3, 1)

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 from genloom import imaging
 from genloom.errors import ImageError
-from genloom.imaging import encode, probe, read, resize, write
+from genloom.imaging import decoding, encode, metadata, probe, read, resize, write
 from genloom.types import ImageInfo
 
 NOWHERE = Path("nowhere")
@@ -519,6 +519,61 @@ def test_deep_tiff_keeps_metadata(channels, bits):
     back = read(NOWHERE, data)
     assert (back.info.icc, back.info.dpi) == (icc, (300, 150))
     assert b"Genloom" in back.info.exif
+
+
+def test_what_hangs_behind_a_jpeg_is_not_read_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "APPENDED", 2**20)
+    path, plain = tmp_path / "long.jpg", tmp_path / "plain.jpg"
+    Image.fromarray(picture(30, 40, 3)).save(plain)
+    path.write_bytes(plain.read_bytes())
+    os.truncate(path, 2**28)  # of nothing but zeros, and so of no size on the disk
+    read_at_once = []
+
+    class Watched(io.FileIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            read_at_once.append(len(data))
+            return data
+
+    with Watched(path) as file, open(plain, "rb") as short:
+        found, wanted = decoding.decode(file), decoding.decode(short)
+    np.testing.assert_array_equal(found.samples, wanted.samples)
+    assert max(read_at_once) == 2**20 + decoding.DENSE * 30 * 40
+
+
+def test_exif_tells_the_size_of_what_is_written_and_keeps_no_old_thumbnail():
+    block = Image.Exif()
+    block[0x010F], block[0x0112], block[0x0100], block[0x0101] = "Genloom", 6, 64, 48
+    block[0x8769] = {0xA002: 64, 0xA003: 48, 0x927C: b"maker note"}
+    data = bytearray(block.tobytes())
+    start = struct.unpack_from(">I" if data[6:8] == b"MM" else "<I", data, 10)[0] + 6
+    order = ">" if data[6:8] == b"MM" else "<"
+    after = start + 2 + 12 * struct.unpack_from(f"{order}H", data, start)[0]
+    struct.pack_into(f"{order}I", data, after, 8)  # any directory will do as a thumbnail's
+    info = ImageInfo(exif=bytes(data).removeprefix(b"Exif\0\0"))
+    written, _ = encode(picture(96, 128, 3), ending=".jpg", info=info)
+    back = read(NOWHERE, written).info.exif
+    exif = Image.Exif()
+    exif.load(back)
+    assert (exif[0x0100], exif[0x0101], exif[0x010F]) == (128, 96, "Genloom")
+    inner = exif.get_ifd(0x8769)
+    assert (inner[0xA002], inner[0xA003], inner[0x927C]) == (128, 96, b"maker note")
+    assert struct.unpack_from(f"{order}I", back, after - 6) == (0,)
+
+
+def test_exif_of_many_directories_is_gone_through_once(monkeypatch):
+    seen, entries = [], metadata._entries
+    monkeypatch.setattr(metadata, "_entries", lambda *a: seen.append(a) or entries(*a))
+    entry = struct.pack("<HHII", 0x8769, 4, 1, 8)  # an inner directory, which is the outer one
+    many = b"II*\0" + struct.pack("<IH", 8, 60000) + entry * 60000 + bytes(4)
+    assert len(metadata.sized_exif(many, 10, 20)) == len(many)
+    assert len(seen) <= 3
+
+
+def test_exif_that_claims_more_entries_than_it_has_is_left_alone():
+    entry = struct.pack("<HHII", 0x010F, 2, 4, 0)
+    overstated = b"II*\0" + struct.pack("<IH", 8, 9) + entry + b"MAKE" * 4
+    assert metadata.sized_exif(overstated, 10, 20) == overstated
 
 
 def test_palette_png_keeps_metadata():

@@ -107,6 +107,21 @@ def test_a_folder_of_more_names_than_are_held_is_told_file_by_file(place, monkey
     assert undone(place) == ["0/ü.png"]
 
 
+def test_what_is_no_neighbour_in_the_journal_is_told_all_the_same(place):
+    for number in range(30):  # between a.png and ü.png of the folder itself
+        Image.new("RGB", (4, 4)).save(f"in/sub/n{number}.png")
+    assert copy() == (33, 0)
+    assert undone(place) == []
+    os.unlink("out/ü.png")
+    assert undone(place) == ["0/ü.png"]
+    with Journal(place / "out") as journal:
+        known, files = journal.finished("of no plan", ["a.png", "ü.png"])
+        assert (known, sorted(files)) == ({}, [("a.png", "a.png"), ("ü.png", "ü.png")])
+        known, files = journal.finished("of no plan", ["a.png", "sub/n0.png"])
+        assert {"sub/b.png", "sub/n0.png"} <= {unit for unit, _ in files}
+        assert journal.finished("of no plan", []) == ({}, [])
+
+
 def test_samples_are_listed_as_they_are_drawn():
     (listing,) = Sample(model="any", count=3).listings(Inputs())
     assert isinstance(listing, Numbered)

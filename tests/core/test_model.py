@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from genloom import models
 from genloom.card import Port, SizeRule
+from genloom.engine.arrays import reflect, turn, with_channels
 from genloom.engine.compiling import compiled, runtime_named
-from genloom.engine.model import CompiledModel, reflect, turn, with_channels
+from genloom.engine.inference import ImageInference
+from genloom.engine.model import CompiledModel
 from genloom.engine.networks import Form
 from genloom.engine.settings import RunSettings
 from genloom.errors import ModelError
@@ -80,13 +82,13 @@ def test_tiled_equals_untiled_at_every_size(open_tiny, height, width, tile):
 
 def test_large_pictures_really_are_cut(open_tiny, monkeypatch):
     shapes = []
-    original = CompiledModel._result
+    original = ImageInference._result
 
     def spy(self, networks, part, form, image, others):
         shapes.append(image.shape)
         return original(self, networks, part, form, image, others)
 
-    monkeypatch.setattr(CompiledModel, "_result", spy)
+    monkeypatch.setattr(ImageInference, "_result", spy)
     batch = Batch.images(items(1), picture(1, 100, 100, 3))
     open_tiny(tile=40).image("network", batch, **LEVEL)
     assert len(shapes) > 4
@@ -109,6 +111,8 @@ def test_colour_through_a_grey_network_is_done_colour_by_colour(open_tiny, catal
     seen = []
 
     class Echo:
+        together = few_shapes = False
+
         def run(self, inputs):
             seen.append({name: array.shape for name, array in inputs.items()})
             return {"result": inputs["image"]}
@@ -176,7 +180,7 @@ def seen_by(model, function):
     shapes = []
 
     class Spy:
-        together = False
+        together = few_shapes = False
 
         def run(self, inputs):
             shapes.append(inputs["image"].shape)
@@ -328,6 +332,8 @@ def test_an_ensemble_is_the_mean_over_pictures_turned_and_mirrored(open_tiny, en
     model, sizes = open_tiny(), []
 
     class Right:
+        together = few_shapes = False
+
         def run(self, inputs):
             sizes.append(inputs["image"].shape[2:])
             return {"result": np.roll(inputs["image"], 1, axis=3)}
@@ -350,7 +356,7 @@ def test_guides_turn_with_their_picture(open_tiny):
         seen.append((pixels, ports["guide"]))
         return as_float(pixels).copy()
 
-    whole._whole_or_tiled = spy
+    whole.images.whole_or_tiled = spy
     whole.image("network", Batch.images(items(1), image), ensemble=8, guide=guide)
     assert len(seen) == 8
     for way, (pixels, turned) in enumerate(seen):

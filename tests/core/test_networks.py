@@ -9,11 +9,12 @@ from PIL import Image
 
 import genloom
 from genloom import models
+from genloom.card import SizeRule
 from genloom.catalog import Catalog
 from genloom.engine.execute import execute
 from genloom.engine.journal import Journal
 from genloom.engine.model import CompiledModel
-from genloom.engine.networks import Form, Networks, Verdict, apart
+from genloom.engine.networks import SAMPLE, Form, Networks, Verdict, apart, sample
 from genloom.errors import GenloomError, MissingRequirement, ModelError
 from genloom.runtime import Settings
 from genloom.runtime.ort import OnnxRuntime
@@ -69,7 +70,7 @@ def test_a_precision_that_will_do_is_kept_after_one_comparison(bundle):
     assert networks.precisions == {"network": "bf16 or fp32"}
     for _ in range(3):
         network.run({IMAGE: photograph()})
-    assert compile.calls == ["bf16", "fp32", "bf16", "bf16"]
+    assert compile.calls == ["bf16", "fp32", "bf16", "bf16", "bf16"]
     assert networks.precisions == {"network": "bf16"}
     assert networks.notes() == []
 
@@ -88,6 +89,35 @@ def test_one_that_will_not_do_is_left_for_fp32_and_said(bundle):
     assert "bf16 differs from fp32 by 34.0 dB, less than 50" in note
 
 
+def test_the_middle_of_the_first_picture_is_enough_to_compare_on():
+    ports = {"image": ("N", 3, "H", "W"), "albedo": ("N", 3, "H", "W"), "level": ("N",)}
+    image = np.random.default_rng(1).random((2, 3, 1000, 300)).astype(np.float32)
+    call = {"image": image, "albedo": 1 - image, "level": np.array([0.1, 0.2], np.float32)}
+    kept = sample(call, ports, SizeRule(multiple=20))
+    assert kept["image"].shape == kept["albedo"].shape == (1, 3, 260, 260)
+    assert np.array_equal(kept["image"], image[:1, :, 360:620, 20:280])
+    assert np.array_equal(kept["albedo"], 1 - kept["image"])
+    assert kept["level"].tolist() == [np.float32(0.1)]
+    one = {**call, "albedo": image[:, :, :500]}
+    assert sample(one, ports, SizeRule())["image"].shape == (1, 3, 1000, 300)
+    pixels = sample({IMAGE: photograph(600, 20)}, {IMAGE: ("N", "H", "W", 3)}, SizeRule())
+    assert pixels[IMAGE].shape == (1, SAMPLE, 20, 3)
+
+
+def test_a_port_without_axes_goes_into_the_comparison_as_it_is():
+    call = {"image": np.zeros((2, 3, 8, 8), np.float32), "strength": np.float32(0.5)}
+    kept = sample(call, {"image": ("N", 3, "H", "W"), "strength": ()}, SizeRule())
+    assert kept["image"].shape == (1, 3, 8, 8) and kept["strength"] == np.float32(0.5)
+
+
+def test_what_has_one_shape_is_compared_whole():
+    call = {"image": np.zeros((4, 3, 512, 512), np.float32)}
+    kept = sample(call, {"image": ("N", 3, 512, 512)}, SizeRule(fixed=(512, 512)))
+    assert kept["image"].shape == (1, 3, 512, 512)
+    kept = sample(call, {"image": (4, 3, "H", "W")}, SizeRule())
+    assert kept["image"].shape == (4, 3, SAMPLE, SAMPLE)
+
+
 def test_the_floor_is_an_option(bundle):
     networks = Networks(bundle, Rough(off=0.02), "auto", floor=30)
     networks.get("network").run({"image": np.full((1, 3, 8, 8), 0.5, np.float32)})
@@ -99,7 +129,7 @@ def test_forms_of_a_part_share_the_verdict(bundle):
     networks = Networks(bundle, compile, "auto")
     networks.get("network", Form.ROUNDED).run({IMAGE: photograph()})
     networks.get("network", Form.BYTES).run({IMAGE: photograph()})
-    assert compile.calls == ["bf16", "fp32", "bf16"]
+    assert compile.calls == ["bf16", "fp32", "bf16", "bf16"]
 
 
 def test_black_results_are_computed_again(bundle):
@@ -133,7 +163,7 @@ def test_many_threads_decide_once(bundle):
     for thread in threads:
         thread.join()
     assert compile.calls.count("fp32") == 1
-    assert compile.calls.count("bf16") == 6
+    assert compile.calls.count("bf16") == 7
 
 
 def test_a_precision_that_the_provider_lacks_is_refused(bundle):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from making import plugin_with
 from PIL import Image
 
-from genloom import Catalog, Kind, Stage, hookimpl, load_pipeline
+from genloom import Catalog, Kind, Stage, load_pipeline
 from genloom.engine import plan
 from genloom.engine.execute import execute
 from genloom.engine.stagerun import Once, Shared, StageRun
@@ -41,15 +41,8 @@ made: list[int] = []
 @pytest.fixture
 def chain(tmp_path, monkeypatch):
     """Makes the pipeline that lightens five black pictures by the numbers in files."""
-
-    @hookimpl
-    def genloom_stages():
-        return [Lighten]
-
-    plugin = ModuleType("plugin")
-    plugin.genloom_api, plugin.genloom_stages = 1, genloom_stages
     catalog = Catalog.load()
-    catalog.register(plugin, "plugin")
+    catalog.register(plugin_with(stages=[Lighten]), "plugin")
     monkeypatch.chdir(tmp_path)
     made.clear()
     for number in range(5):

@@ -347,12 +347,13 @@ def test_no_output_tells_where_it_was_made_or_by_whom(
     shutil.copytree(tiny_bundles / "tiny-image", home / "models/blur")
     shutil.copy(photo, home / "pictures/place.jpg")
     (home / "tone.bin").write_bytes(b"12")
+    unused = str(home / "models/estimator")
     monkeypatch.chdir(home)
     before = (
         {"load": {"guides": {"albedo": f"{home}/{{stem}}.albedo.png"}}},
         {"lighten": {"by": str(home / "tone.bin"), "like": "~/x"}},
         "noise",
-        {"denoise": {"model": str(home / "models/blur")}},
+        {"denoise": {"model": str(home / "models/blur"), "sigma": 9, "estimator": unused}},
     )
     endings = [{"save": {"format": format}} for format in [*FORMATS, "bmp", "same"]]
     endings += [{"animate": {"format": format}} for format in ("webp", "apng", "gif")]

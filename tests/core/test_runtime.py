@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from genloom.card import Port
 from genloom.errors import GenloomError, MissingRequirement, ModelError
-from genloom.runtime import Settings, ort, trial
+from genloom.runtime import Settings, ort, tensorrt, trial
+from genloom.runtime.half import in_half
 from genloom.runtime.ort import OnnxRuntime
 from genloom.testing import FakeRuntime
 
@@ -153,6 +157,118 @@ def test_results_bound_to_a_device_are_the_same_and_the_caller_s_to_keep(
     assert all(np.array_equal(*pair) for pair in kept)
     with pytest.raises(ModelError, match=r"x \(1, 3\)"):
         bound.run({"x": np.zeros((1, 3), np.float32)})
+
+
+class FakeTensorRt(FakeOrt):
+    def get_available_providers(self):
+        return [ort.BEST_FIRST["tensorrt"], ort.BEST_FIRST["cpu"]]
+
+
+def tensorrt_options(monkeypatch, graph, precision="fp32", **said):
+    library = FakeTensorRt()
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    settings = Settings(provider="tensorrt", precision=precision, options=said)
+    network = OnnxRuntime().compile(graph, settings)
+    ((_, options, _),) = library.asked
+    return network, options
+
+
+def test_tensorrt_keeps_its_engines_apart_for_each_graph_and_its_timings_in_one_place(
+    doubling, onnx_bytes, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path / "cache"))
+    _, options = tensorrt_options(monkeypatch, doubling)
+    assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "1"
+    assert options["trt_timing_cache_path"] == str(tmp_path / "cache/tensorrt")
+    engines = Path(options["trt_engine_cache_path"])
+    assert engines.is_dir() and engines.is_relative_to(tmp_path / "cache/tensorrt/engines")
+    assert tensorrt_options(monkeypatch, doubling)[1] == options
+    (tmp_path / "graph.onnx").write_bytes(doubling)
+    assert tensorrt_options(monkeypatch, tmp_path / "graph.onnx")[1] == options
+    # ONNX Runtime tells engines apart by names in the graph, which these two share.
+    nodes = [("Mul", ["x", "factor"], ["y"], {})]
+    paths = [options["trt_engine_cache_path"]]
+    for factor in (2, 3):
+        graph = onnx_bytes(nodes, {"x": FREE}, {"y": FREE}, {"factor": np.float32([factor])})
+        for precision in ("fp32", "fp16"):
+            found = tensorrt_options(monkeypatch, graph, precision)[1]
+            paths.append(found["trt_engine_cache_path"])
+    assert len(set(paths)) == 5
+
+
+def test_what_is_said_of_tensorrt_goes_before_what_is_preset(doubling, monkeypatch, tmp_path):
+    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path))
+    said = {"trt_engine_cache_path": "elsewhere", "trt_timing_cache_enable": "0"}
+    _, options = tensorrt_options(monkeypatch, doubling, **said)
+    assert options.items() >= said.items() and options["trt_engine_cache_enable"] == "1"
+    monkeypatch.setenv("GENLOOM_CACHE", "off")
+    assert tensorrt_options(monkeypatch, doubling)[1] == {}
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path / "file"))
+    assert tensorrt_options(monkeypatch, doubling)[1] == {}
+
+
+def test_engines_used_longest_ago_go_first_but_not_those_in_use(tmp_path):
+    for age, name in enumerate(("new", "used", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.engine").write_bytes(bytes(1000))
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / "notes.txt").write_text("mine")
+    tensorrt._prune(tmp_path, tmp_path / "old", most=2500)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "notes.txt", "old"]
+
+
+def test_tensorrt_takes_fp16_by_its_own_option(doubling, monkeypatch):
+    monkeypatch.setenv("GENLOOM_CACHE", "off")
+    for precision, wanted in (("fp32", None), ("auto", "1"), ("fp16", "1"), ("bf16", None)):
+        network, options = tensorrt_options(monkeypatch, doubling, precision)
+        assert options.get("trt_fp16_enable") == wanted
+        assert network.precision == ("fp16" if wanted else "fp32")
+        assert network.few_shapes
+    network, options = tensorrt_options(monkeypatch, doubling, "auto", trt_fp16_enable="0")
+    assert (network.precision, options) == ("fp32", {"trt_fp16_enable": "0"})
+
+
+def test_a_graph_in_fp16_whose_convolutions_are_left_to_the_cpu_is_computed_in_fp32(
+    runtime, doubling, monkeypatch
+):
+    class Part:
+        def __init__(self, name, *operators):
+            self.ep_name = ort.BEST_FIRST[name]
+            self.get_nodes = lambda: [SimpleNamespace(op_type=one) for one in operators]
+
+    asked = []
+
+    def session(source, sess_options, providers):
+        asked.append(source)
+        made = FakeSession([CUDA], ())
+        halved = source != doubling
+        parts = [Part("cuda", "Add"), Part("cpu", "Conv" if halved else "Cast")]
+        made.get_provider_graph_assignment_info = lambda: parts
+        return made
+
+    library = FakeOrt()
+    library.InferenceSession = session
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    network = runtime.compile(doubling, Settings(provider="cuda", precision="auto"))
+    assert len(asked) == 2 and asked[0] != doubling and asked[1] == doubling
+    assert network.precision == "fp32"
+    assert network.note == "computed in fp32, not fp16: the provider 'cuda' leaves Conv to the CPU"
+
+
+def test_cuda_is_given_the_graph_in_fp16(runtime, doubling, monkeypatch):
+    given = []
+    library = FakeOrt()
+    original = library.InferenceSession
+
+    def session(source, sess_options, providers):
+        given.append(source)
+        return original(source, sess_options, providers)
+
+    library.InferenceSession = session
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    network = runtime.compile(doubling, Settings(provider="cuda", precision="auto"))
+    assert network.precision == "fp16" and given == [in_half(doubling)]
 
 
 def test_damaged_bytes_are_a_model_error_in_one_line(runtime):

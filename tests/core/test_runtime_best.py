@@ -6,6 +6,8 @@ from genloom.errors import GenloomError, MissingRequirement, ModelError
 from genloom.runtime import Runtime, Settings
 from genloom.runtime.best import Best
 
+pytestmark = pytest.mark.usefixtures("as_shipped")
+
 
 class Fake(Runtime):
     def __init__(self, *providers, broken=(), why=MissingRequirement, knows=()):

@@ -3,15 +3,15 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from making import plugin_with
 from PIL import Image
 
-from genloom import Kind, Run, Stage, hookimpl, load_pipeline
+from genloom import Kind, Run, Stage, load_pipeline
 from genloom.errors import ImageError, InvalidFile, OutputError
 from genloom.stages.save import Save
 from genloom.testing import FakeRun, check_stage, image_batch
@@ -84,10 +84,7 @@ def test_in_a_run_only_the_picture_with_such_pixels_fails(catalog, tmp_path):
             bad = [np.nan if item.name == "p1" else 0.5 for item in batch.items]
             return batch.with_data(batch.data + np.array(bad, np.float32).reshape(-1, 1, 1, 1))
 
-    plugin = ModuleType("spoils")
-    plugin.genloom_api = 1
-    plugin.genloom_stages = hookimpl(specname="genloom_stages")(lambda: [Spoil])
-    assert catalog.register(plugin, "spoils").error == ""
+    assert catalog.register(plugin_with(stages=[Spoil]), "spoils").error == ""
     for index in range(3):
         Image.new("RGB", (8, 8)).save(tmp_path / f"p{index}.png")
     (tmp_path / "p.yaml").write_text("genloom: 1\nstages: [load, spoil, save]\n")

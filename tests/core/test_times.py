@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from making import five_pictures
 
 from genloom import load_pipeline
 from genloom.cli import main
@@ -20,15 +19,15 @@ CHAIN = "genloom: 1\nstages:\n  - load\n  - apply: {model: tiny-image}\n  - resi
 
 @pytest.fixture
 def place(empty_place):
-    """A working folder with five pictures, a broken one, and two pipelines."""
-    (empty_place / "in").mkdir()
-    for index in range(5):
-        pixels = np.full((16, 16 + 2 * (index % 2), 3), 40 * index, np.uint8)
-        Image.fromarray(pixels).save(f"in/p{index}.png")
+    """A working folder with five pictures, a broken one, and three pipelines."""
+    five_pictures(empty_place / "in")
     (empty_place / "in/bad.png").write_bytes(b"no")
     (empty_place / "chain.yaml").write_text(f"{CHAIN}  - save\n")
     (empty_place / "sheet.yaml").write_text(
         f"{CHAIN}  - grid: {{columns: 2, max_items: 2}}\n  - save\n"
+    )
+    (empty_place / "half.yaml").write_text(
+        "genloom: 1\nstages: [load, resize: {scale: 0.5}, save]\n"
     )
     return empty_place
 
@@ -79,9 +78,6 @@ def test_a_run_that_does_nothing_has_times_too(place, catalog):
 
 
 def test_the_last_event_of_json_carries_the_times(place, tmp_path):
-    (place / "half.yaml").write_text(
-        "genloom: 1\nstages:\n  - load\n  - resize: {scale: 0.5}\n  - save\n"
-    )
     result = CliRunner().invoke(main, ["run", "half.yaml", "in", "-o", "out", "--json"])
     times = json.loads(result.stdout.splitlines()[-1])["report"]["times"]
     assert [one["id"] for one in times["stages"]] == ["load", "resize", "save"]
@@ -90,9 +86,6 @@ def test_the_last_event_of_json_carries_the_times(place, tmp_path):
 
 
 def test_the_table_stands_before_the_closing_line_only_where_it_is_asked_for(place):
-    (place / "half.yaml").write_text(
-        "genloom: 1\nstages:\n  - load\n  - resize: {scale: 0.5}\n  - save\n"
-    )
     command = ["run", "half.yaml", "in", "-o", "out", "--force"]
     assert "CPU s" not in CliRunner().invoke(main, command).stdout
     lines = CliRunner().invoke(main, [*command, "--times"]).stdout.splitlines()

@@ -6,14 +6,14 @@ import itertools
 import json
 import threading
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from making import chain, fake_catalog
 from PIL import Image
 
-from genloom import Backend, Catalog, hookimpl, load_pipeline
+from genloom import load_pipeline
 from genloom.cli import main
 from genloom.cli.tune import tuning_text
 from genloom.engine import tuned
@@ -27,7 +27,7 @@ from genloom.engine.tuned import Answer
 from genloom.errors import GenloomError, MissingRequirement, OutputError
 from genloom.record import Record
 from genloom.runtime.pixels import IMAGE
-from genloom.testing import FakeRuntime, fake_bundle
+from genloom.testing import FakeRuntime
 
 
 @pytest.fixture
@@ -47,12 +47,6 @@ def place(empty_place, monkeypatch):
 @pytest.fixture
 def blur(place, catalog):
     return chain(place, "load", "apply: {model: tiny-image}", "save", catalog=catalog)
-
-
-def chain(place, *stages, catalog):
-    lines = "".join(f"  - {stage}\n" for stage in stages)
-    (place / "chain.yaml").write_text(f"genloom: 1\nstages:\n{lines}")
-    return load_pipeline("chain.yaml", catalog=catalog)
 
 
 def answer(**changes):
@@ -209,30 +203,7 @@ class Many(FakeRuntime):
 @pytest.fixture
 def many(place, tmp_path):
     """A pipeline with a model on the runtime `many`, the only one."""
-
-    class Fake(Backend):
-        family = "fake"
-
-    fake_bundle(tmp_path / "bundles", "fake")
-
-    @hookimpl
-    def genloom_backends():
-        return [Fake]
-
-    @hookimpl
-    def genloom_models():
-        return [tmp_path / "bundles"]
-
-    @hookimpl
-    def genloom_runtimes():
-        return [Many]
-
-    plugin = ModuleType("fakes")
-    plugin.genloom_api = 1
-    for hook in (genloom_backends, genloom_models, genloom_runtimes):
-        setattr(plugin, hook.__name__, hook)
-    catalog = Catalog.load()
-    assert catalog.register(plugin, "fakes").error == ""
+    catalog = fake_catalog(tmp_path / "bundles", Many)
     return chain(place, "load", "apply: {model: fake}", "save", catalog=catalog)
 
 

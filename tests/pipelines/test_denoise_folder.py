@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 HERE = Path(__file__).parent
+FAULTY = HERE.parents[1] / "benchmarks/faulty.py"
 PLACES = ("decoding", "computing", "writing", "syncing", "claiming", "renaming", "recording")
 
 
@@ -28,9 +29,9 @@ def _module(name):
 mixed = _module("mixed")
 
 
-def genloom(*arguments, killer=()):
-    program = [str(HERE / "killer.py"), *killer] if killer else ["-m", "genloom"]
-    command = [sys.executable, *program, *map(str, arguments)]
+def genloom(*arguments, struck=()):
+    program = [FAULTY, *struck] if struck else ["-m", "genloom"]
+    command = [sys.executable, *map(str, (*program, *arguments)), "--provider", "cpu"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -110,7 +111,9 @@ def test_killed_ten_times_and_resumed_it_equals_a_run_that_was_never_killed(
     for turn in range(12):
         place = PLACES[turn % len(PLACES)]
         count = chance.randint(1, 2 if place in ("claiming", "recording") else 6)
-        process = genloom("run", "denoise", folder, "-o", out, killer=(place, str(count)))
+        deed = "half" if place == "writing" else chance.choice(["before", "after"])
+        struck = (tmp_path / "board", place, count, deed)
+        process = genloom("run", "denoise", folder, "-o", out, struck=struck)
         landed[place] += process.returncode == -signal.SIGKILL
         for name, path in results(out).items():
             assert name in expected, f"a stray file stands there after a kill at {place}"

@@ -265,6 +265,12 @@ def test_blue_first_is_refused_for_grey(bring):
         bring(made(RELU, shape=grey, result=grey), bgr=True)
 
 
+def test_an_axis_too_short_for_pictures_is_no_side(bring):
+    rgba = ["n", 4, "h", "w"]
+    with pytest.raises(GenloomError, match="as NHWC its pictures would be too small"):
+        bring(made(RELU, shape=rgba, result=rgba), layout="nhwc")
+
+
 def test_an_overlap_that_a_finite_field_does_not_need_is_said_to_do_nothing(bring):
     _, said, _ = bring(made(RELU), overlap=8)
     assert "--overlap does nothing" in said

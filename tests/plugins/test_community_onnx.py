@@ -183,6 +183,14 @@ def test_other_element_types_are_cast(bring, tmp_path, dtype):
     assert np.allclose(genloom.open_model(folder)(pixels), pixels, atol=1 / 400)
 
 
+def test_half_precision_is_compared_as_such(bring, tmp_path):
+    kernel = np.random.default_rng(0).uniform(0, 2 / 9, (3, 1, 3, 3)).astype(np.float16)
+    path = write(tmp_path / "half.onnx", [blur()], FREE, FREE, {"w": kernel}, dtype="float16")
+    card, _, _ = bring(path, range="0-1")
+    assert card.receptive_field == 3
+    assert card.metrics["import_difference"] < 2e-3
+
+
 ENLARGE = ("Resize", ("x", "", "s"), ("y",), {"mode": "nearest"})
 
 
@@ -234,15 +242,34 @@ MEAN = [("GlobalAveragePool", ("x",), ("a",), {}), ("Sub", ("x", "a"), ("y",), {
 
 
 def test_a_network_that_sees_a_picture_whole_is_global_and_cut_only_where_asked(bring, tmp_path):
-    fixed = [1, 3, 64, 64]
+    path = write(tmp_path / "mean.onnx", MEAN, FREE, FREE)
+    card, said, _ = bring(path, range="0-1")
+    assert card.receptive_field == "global" and "never cut into tiles" in said[2]
+    assert card.size.overlap == 0
+    card, said, _ = bring(path, range="0-1", overlap=16, force=True)
+    assert card.size.overlap == 16 and "blended over 16" in said[2]
+
+
+def test_one_of_one_size_that_sees_a_picture_whole_is_cut_unless_that_is_refused(bring, tmp_path):
+    fixed = [1, 3, 48, 64]
     path = write(tmp_path / "mean.onnx", MEAN, fixed, fixed)
     card, said, folder = bring(path, range="0-1")
-    assert card.receptive_field == "global" and "pictures of that size only" in said[2]
+    assert card.receptive_field == "global" and card.size.overlap == 12
+    assert "tiles are blended over 12 pixels (--overlap N for another)" in said[2]
+    assert genloom.open_model(folder)(picture(100, 90)).shape == (100, 90, 3)
+    card, said, folder = bring(path, range="0-1", overlap=0, force=True)
+    assert card.size.overlap == 0 and "pictures of that size only" in said[2]
+    assert "--overlap 0" in card.origin.command
     with pytest.raises(GenloomError, match="one size only"):
         genloom.open_model(folder)(picture(100, 90))
-    card, said, folder = bring(path, range="0-1", overlap=16, force=True)
-    assert card.size.overlap == 16 and "blended over 16" in said[2]
-    assert genloom.open_model(folder)(picture(100, 90)).shape == (100, 90, 3)
+
+
+def test_a_field_as_wide_as_the_tile_is_cut_by_blending(bring, tmp_path):
+    nodes, shape, result, constants = deep(20, 32)
+    path = write(tmp_path / "wide.onnx", nodes, shape, result, constants)
+    card, _, folder = bring(path)
+    assert card.receptive_field == "global" and card.size.overlap == 8
+    assert genloom.open_model(folder)(picture(50, 45)).shape == (50, 45, 3)
 
 
 def test_a_fourth_channel_is_the_noise_level(bring, tmp_path):
@@ -290,6 +317,8 @@ def broken(nodes, shape=FREE, result=FREE, constants=(), **options):
     return nodes, shape, result, constants, options
 
 
+RGBA = ["n", 4, "h", "w"]
+BATCH = [4, 3, 64, 64]
 ONES = np.ones((1, 3, 1, 1), np.float32)
 
 
@@ -298,6 +327,9 @@ ONES = np.ones((1, 3, 1, 1), np.float32)
     [
         (broken([("Conv", ("x", "w"), ("y",), {})], constants={"w": ONES}), "3 channels"),
         (broken([("Conv", ("x", "w"), ("y",), {"group": 3})], constants={"w": KERNEL}), "multiple"),
+        (broken([("Relu", ("x",), ("y",), {})], RGBA, RGBA), "channels.*got shape .1, 4, "),
+        (broken([("Relu", ("x",), ("y",), {})], [1, 4, 4, "c"], [1, 4, 4, "c"]), "too small"),
+        (broken([("Relu", ("x",), ("y",), {})], BATCH, BATCH), "takes 4 pictures at once.*free b"),
         (broken([("RandomNormalLike", ("x",), ("y",), {})]), "random numbers.*RandomNormalLike"),
         (broken([("Relu", ("x",), ("y",), {})], opset=9), "opset 11 or newer, got opset 9"),
         (broken([("Flatten", ("x",), ("y",), {})], result=["n", "k"]), "no output that is"),

@@ -35,6 +35,24 @@ def test_a_network_that_learns_from_noisy_pictures_keeps_the_contract(tmp_path):
     check_backend(Denoiser, config, tmp_path, shape=(3, 16, 16))
 
 
+@pytest.mark.parametrize("error", ["rms", "absolute"])
+def test_clipped_noise_in_targets_shifts_what_is_best_for_rms_and_not_for_absolute(error):
+    config = DenoiserConfig(**SMALL, blind=True, error=error)
+    training = DenoiserTraining(config, (3, 64, 64))
+    true = 0.02
+    noise = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    noisy, target = (true + 0.1 * noise).clamp(0, 1)
+    batch = Tensors(target, others={"noisy": noisy})
+
+    def loss(value):
+        return float(training.losses(lambda one: torch.full_like(one, value), batch)["loss"])
+
+    best = min(np.linspace(0, 0.1, 51), key=loss)
+    wanted = float(target.mean()) if error == "rms" else true
+    assert abs(float(target.mean()) - true) > 0.02
+    assert best == pytest.approx(wanted, abs=0.005)
+
+
 class Guided(Blobs):
     """Blobs that bring a noisy version and guides."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import genloom
 from genloom.errors import GenloomError
 from genloom.options import check, options_of
 from genloom.testing import FakeRun, check_stage, fake_model
@@ -62,7 +63,7 @@ def test_auto_gives_each_picture_its_own_level():
         [photograph() + s / 255 * random.standard_normal((3, 160, 160)) for s in (5, 30)]
     )
     batch = pictures().with_data(noisy.astype(np.float32))
-    levels = 255 * Denoise(sigma="auto").levels(batch)
+    levels = 255 * Denoise(sigma="auto", estimator=None).levels(batch, FakeRun())
     assert levels == pytest.approx([5, 30], rel=0.08)
 
 
@@ -95,6 +96,52 @@ def test_print_on_white_paper_is_not_taken_for_noise():
     assert estimate_sigma(clean) < 1
     noisy = clean + 20 / 255 * np.random.default_rng(0).standard_normal(clean.shape)
     assert 15 < estimate_sigma(noisy.clip(0, 1).astype(np.float32)) < 30
+
+
+@pytest.mark.parametrize("size", [(300, 200), (500, 300)])
+def test_print_on_tinted_paper_is_not_taken_for_noise(size):
+    page = Image.new("L", size, 240)
+    for row in range(4, size[1] - 14, 15):
+        ImageDraw.Draw(page).text((4, row), "print on paper that is not quite white", fill=40)
+    assert estimate_sigma(np.asarray(page, np.float32)[None] / 255) < 1
+
+
+@pytest.mark.parametrize("shade", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("share", [0.25, 0.35, 0.6])
+def test_flat_bars_leave_the_estimate_as_it_is(shade, share):
+    random = np.random.default_rng(4)
+    noisy = photograph(240) + 25 / 255 * random.standard_normal((3, 240, 240))
+    filed = (np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32)
+    bar = round(240 * share / (1 - share) / 2)
+    barred = np.pad(filed, ((0, 0), (bar, bar), (0, 0)), constant_values=shade)
+    assert estimate_sigma(barred) == pytest.approx(25, rel=0.08)
+
+
+def test_a_blown_out_sky_leaves_the_estimate_near_the_truth():
+    random = np.random.default_rng(5)
+    clean = photograph(240)
+    clean[:, :160] += np.linspace(1.5, 0, 160)[:, None]
+    noisy = clean + 25 / 255 * random.standard_normal(clean.shape)
+    filed = (np.round(np.clip(noisy, 0, 1) * 255) / 255).astype(np.float32)
+    assert ((filed == 1).all(axis=0)).mean() > 0.25
+    assert estimate_sigma(filed) == pytest.approx(25, rel=0.15)
+
+
+@pytest.mark.parametrize(("size", "shown"), [(160, 50), (19, 12)])
+def test_transparent_pixels_are_no_part_of_the_estimate(size, shown):
+    random = np.random.default_rng(6)
+    noise = 25 / 255 * random.standard_normal((size, size, 3))
+    alpha = np.zeros((size, size), np.uint8)
+    alpha[:, :shown] = 255
+    pixels = np.where(alpha[..., None] > 0, 0.5 + noise, 0.5 + 0.4 * np.sign(noise))
+    batch = Batch.images([Item(key="1", name="1", alpha=alpha)], pixels[None].astype(np.float32))
+    assert 255 * Denoise(estimator=None).levels(batch, FakeRun({}))[0] == pytest.approx(
+        25, rel=0.15
+    )
+    hidden = Batch.images(
+        [Item(key="1", name="1", alpha=0 * alpha)], pixels[None].astype(np.float32)
+    )
+    assert Denoise(estimator=None).levels(hidden, FakeRun({}))[0] == 0
 
 
 def with_range(highest):
@@ -164,7 +211,9 @@ def test_the_options_say_what_they_mean():
 def test_the_stages_keep_the_contract():
     check_stage(Noise)
     check_stage(Denoise, run_with(), sigma=20)
-    check_stage(Denoise, run_with(), strength=0.5)
+    run = run_with()
+    run.models["noise-level"] = genloom.open_model("noise-level", provider="cpu", threads=1).model
+    check_stage(Denoise, run, strength=0.5)
 
 
 def test_a_network_that_is_not_told_the_level_gets_none():
@@ -177,7 +226,13 @@ def test_a_network_that_is_not_told_the_level_gets_none():
         Denoise(model="blind", sigma=25).check_model("model", card)
 
 
-@pytest.mark.parametrize("options", [{"scale": 2}, {"ports": ("noise_level", "style")}])
+def test_a_network_that_enlarges_is_sent_to_the_stage_that_takes_it():
+    card = fake_model(name="other", scale=2).card
+    with pytest.raises(GenloomError, match=r"'other' enlarges.*`upscale` takes it"):
+        Denoise(model="other").check_model("model", card)
+
+
+@pytest.mark.parametrize("options", [{"ports": ("noise_level", "style")}])
 def test_a_network_that_is_no_denoiser_is_refused(options):
     card = fake_model(name="other", **options).card
     with pytest.raises(GenloomError, match="'other' is no denoiser"):

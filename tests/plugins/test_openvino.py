@@ -168,7 +168,14 @@ def test_an_operator_that_it_does_not_know_is_named(runtime, determinant):
         runtime.compile(determinant, Settings())
 
 
-def test_auto_goes_on_to_onnx_runtime_for_an_operator_that_it_does_not_know(runtime, determinant):
+def test_auto_is_openvino_where_it_is_installed(runtime, doubling, as_shipped):
+    network = runtime_named(Catalog.load(), "auto").compile(doubling, Settings())
+    assert network.provider == "openvino"
+
+
+def test_auto_goes_on_to_onnx_runtime_for_an_operator_that_it_does_not_know(
+    runtime, determinant, as_shipped
+):
     network = Best([runtime, OnnxRuntime()]).compile(determinant, Settings())
     assert network.provider == "cpu"
     result = network.run({"x": np.float32([[[2, 0], [0, 3]]])})

@@ -1,14 +1,13 @@
 """The stage `stylize`."""
 
 import dataclasses
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from making import plugin_with
 
 import genloom
-from genloom import hookimpl
 from genloom.card import Port, SizeRule
 from genloom.errors import GenloomError, InvalidFile, ModelError, StageError
 from genloom.testing import FakeRun, FakeRuntime, check_stage, fake_bundle, fake_model, image_batch
@@ -213,14 +212,7 @@ def chain(tmp_path, catalog, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("photo.png", np.full((8, 8, 3), 100, np.uint8))
     maps_bundle(tmp_path / "models", "maps")
-
-    @hookimpl
-    def genloom_runtimes():
-        return [FakeRuntime]
-
-    plugin = ModuleType("fake")
-    plugin.genloom_api, plugin.genloom_runtimes = 1, genloom_runtimes
-    catalog.register(plugin, "fake")
+    catalog.register(plugin_with(runtimes=[FakeRuntime]), "fake")
 
     def make(**options):
         lines = "".join(f"      {name}: {value}\n" for name, value in options.items())

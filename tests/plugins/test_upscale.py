@@ -91,16 +91,20 @@ def test_a_model_that_does_not_fit_is_refused_with_what_would(run):
     half, double = run.models["half"].card, run.models["double"].card
     with pytest.raises(GenloomError, match=r"keeps the size.*`apply` takes it"):
         Upscale(model="half").check_model("model", half)
+    denoiser = fake_model(name="denoiser", ports=("noise_level",)).card
+    with pytest.raises(GenloomError, match=r"keeps the size.*`denoise` takes it"):
+        Upscale(model="denoiser").check_model("model", denoiser)
     with pytest.raises(GenloomError, match="cannot be blended"):
         Apply(model="double", strength=0.5).check_model("model", double)
     Apply(model="double").check_model("model", double)
     part = half.parts["network"]
-    ports = {**part.inputs, "style": Port(axes=("batch",))}
-    lacking = half.model_copy(
-        update={"parts": {"network": part.model_copy(update={"inputs": ports})}}
-    )
-    with pytest.raises(GenloomError, match="got style"):
-        Apply(model="half").check_model("model", lacking)
+    for port, message in (("style", "got style$"), ("noise_level", "`denoise` takes it")):
+        ports = {**part.inputs, port: Port(axes=("batch",))}
+        lacking = half.model_copy(
+            update={"parts": {"network": part.model_copy(update={"inputs": ports})}}
+        )
+        with pytest.raises(GenloomError, match=message):
+            Apply(model="half").check_model("model", lacking)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,21 @@ def call(*words):
     return result
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What the recipe as it stands makes, once for all."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "tiny.yaml").write_text(VAE)
+    call(place / "tiny.yaml", "-o", place / "run")
+    return place / "run"
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it, to go on from."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
 def test_a_recipe_becomes_a_bundle_whose_card_says_how(recipe, tmp_path):
     result = call(recipe, "-o", tmp_path / "run", "--device", "cpu", "--set", "model.latent=3")
     assert result.exit_code == 0 and "step 6/6" in result.output
@@ -73,23 +88,20 @@ def test_several_models_share_a_folder_and_each_keeps_its_training_beside_it(rec
     assert [path.name for path in samples.iterdir()] == ["step-00000006.png"]
 
 
-def test_the_same_seed_makes_the_same_bundle_and_another_one_does_not(recipe, tmp_path):
-    digests = []
-    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+def test_the_same_seed_makes_the_same_bundle_and_another_one_does_not(recipe, tmp_path, finished):
+    digests = [Card.read(finished / "tiny").parts["decoder"].sha256]
+    for name, seed in (("same", 3), ("other", 4)):
         call(recipe, "-o", tmp_path / name, "--seed", seed)
         digests.append(Card.read(tmp_path / name / "tiny").parts["decoder"].sha256)
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_folder_in_use_is_refused_without_resume(recipe, tmp_path):
-    call(recipe, "-o", tmp_path / "run")
+def test_a_folder_in_use_is_refused_without_resume(recipe, out):
     with pytest.raises(OutputError, match="--resume"):
-        call(recipe, "-o", tmp_path / "run")
+        call(recipe, "-o", out)
 
 
-def test_resume_goes_on_to_more_steps_but_not_with_another_model(recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_resume_goes_on_to_more_steps_but_not_with_another_model(recipe, out):
     result = call(recipe, "-o", out, "--resume", "--set", "train.steps=8")
     assert "going on from step 6" in result.output and "step 8/8" in result.output
     assert Card.read(out / "tiny").origin.steps == 8
@@ -97,9 +109,7 @@ def test_resume_goes_on_to_more_steps_but_not_with_another_model(recipe, tmp_pat
         call(recipe, "-o", out, "--resume", "--set", "model.latent=5")
 
 
-def test_the_card_says_in_which_parts_a_training_was_made_where_its_steps_changed(recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_the_card_says_in_which_parts_a_training_was_made_where_its_steps_changed(recipe, out):
     call(recipe, "-o", out, "--resume")
     assert Card.read(out / "tiny").origin.parts == ()
     more = ("--set", "train.steps=8")
@@ -111,9 +121,7 @@ def test_the_card_says_in_which_parts_a_training_was_made_where_its_steps_change
     assert origin.command == "genloom train tiny -o OUT --resume --set train.steps=9"
 
 
-def test_a_resume_to_fewer_steps_than_are_done_is_refused(recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_a_resume_to_fewer_steps_than_are_done_is_refused(recipe, out):
     before = (out / "tiny" / "model.yaml").read_bytes()
     for less in ("train.steps=5", "train.steps=1"):
         with pytest.raises(GenloomError, match=r"at least 6.*got [15]\. --set train\.steps=6"):
@@ -121,9 +129,7 @@ def test_a_resume_to_fewer_steps_than_are_done_is_refused(recipe, tmp_path):
     assert (out / "tiny" / "model.yaml").read_bytes() == before
 
 
-def test_resume_of_a_finished_training_only_exports(recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_resume_of_a_finished_training_only_exports(recipe, out):
     before = Card.read(out / "tiny")
     result = call(recipe, "-o", out, "--resume")
     assert "step 6/6" not in result.output
@@ -193,16 +199,7 @@ def test_a_killed_training_resumes_to_the_same_bundle(recipe, tmp_path):
     )
     call(recipe, "-o", tmp_path / "straight", "--threads", "1")
     code = "from genloom_train.cli import train; train()"
-    words = [
-        sys.executable,
-        "-c",
-        code,
-        str(recipe),
-        "-o",
-        str(tmp_path / "killed"),
-        "--threads",
-        "1",
-    ]
+    words = [sys.executable, "-c", code, recipe, "-o", tmp_path / "killed", "--threads", "1"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder = tmp_path / "killed" / "tiny.training" / "checkpoints"
     while process.poll() is None and not any(folder.glob("step-*/state.json")):
@@ -281,9 +278,7 @@ def test_what_was_skipped_is_written_down_and_the_first_of_it_shown(recipe, tmp_
     assert len(notes) == 12 and notes[-1] == "broken-11.png: not a readable picture, skipped"
 
 
-def test_a_training_begun_before_an_option_existed_goes_on(recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_a_training_begun_before_an_option_existed_goes_on(recipe, out):
     settings = out / "tiny.training" / "recipe.json"
     said = json.loads(settings.read_text())
     del said["train"]["keep"], said["train"]["watch"]
@@ -294,9 +289,7 @@ def test_a_training_begun_before_an_option_existed_goes_on(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", '{"recipe": "va', "[]", b"\xff"])
-def test_a_damaged_recipe_json_is_named_and_the_checkpoints_stay(text, recipe, tmp_path):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_a_damaged_recipe_json_is_named_and_the_checkpoints_stay(text, recipe, out):
     settings = out / "tiny.training" / "recipe.json"
     whole = settings.read_bytes()
     settings.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -307,20 +300,17 @@ def test_a_damaged_recipe_json_is_named_and_the_checkpoints_stay(text, recipe, t
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])
-def test_checkpoints_without_a_recipe_json_are_not_overrun(resume, recipe, tmp_path):
-    state = tmp_path / "run" / "tiny.training"
-    call(recipe, "-o", tmp_path / "run")
+def test_checkpoints_without_a_recipe_json_are_not_overrun(resume, recipe, out):
+    state = out / "tiny.training"
     (state / "recipe.json").unlink()
-    shutil.rmtree(tmp_path / "run" / "tiny")
+    shutil.rmtree(out / "tiny")
     before = sorted(state.rglob("*"))
     with pytest.raises(OutputError, match=r"there are checkpoints, and no recipe\.json"):
-        call(recipe, "-o", tmp_path / "run", *resume)
+        call(recipe, "-o", out, *resume)
     assert sorted(state.rglob("*")) == before
 
 
-def test_a_disk_that_fills_leaves_the_recipe_json_before(recipe, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    call(recipe, "-o", out)
+def test_a_disk_that_fills_leaves_the_recipe_json_before(recipe, out, monkeypatch):
     settings = out / "tiny.training" / "recipe.json"
     before, write_text = settings.read_bytes(), Path.write_text
 
@@ -336,11 +326,10 @@ def test_a_disk_that_fills_leaves_the_recipe_json_before(recipe, tmp_path, monke
     assert "step 8/8" in call(recipe, "-o", out, "--resume", "--set", "train.steps=8").output
 
 
-def test_a_resume_leaves_a_recipe_json_alone_that_says_the_same(recipe, tmp_path):
-    call(recipe, "-o", tmp_path / "run")
-    settings = tmp_path / "run" / "tiny.training" / "recipe.json"
+def test_a_resume_leaves_a_recipe_json_alone_that_says_the_same(recipe, out):
+    settings = out / "tiny.training" / "recipe.json"
     before = settings.stat()
-    call(recipe, "-o", tmp_path / "run", "--resume")
+    call(recipe, "-o", out, "--resume")
     after = settings.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 

@@ -56,6 +56,13 @@ def test_jpeg_changes_more_at_a_lower_quality_and_nothing_where_there_is_none(ch
     assert result.shape == picture.shape
 
 
+def test_jpeg_keeps_fine_colour_only_where_its_chroma_is_full():
+    stripes = torch.zeros(2, 3, 16, 16)
+    stripes[:, 0, :, ::2] = stripes[:, 2, :, 1::2] = 0.5
+    half, full = jpeg(stripes, torch.tensor([95, 95]), torch.tensor([False, True]))
+    assert (full - stripes[1]).abs().max() < 0.06 < (half - stripes[0]).abs().mean()
+
+
 def test_reducing_is_pillows_bicubic():
     torch.manual_seed(0)
     picture = as_in_a_file(torch.rand(1, 3, 24, 32))

@@ -67,6 +67,21 @@ def test_bm3d_is_told_the_noise_level_of_pictures_in_0_to_1(monkeypatch):
     np.testing.assert_array_equal(result, np.minimum(picture().astype(int) + 51, 255))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("method", "package"), [(classical.wavelet, "skimage"), (classical.cbm3d, "bm3d")]
+)
+def test_without_noise_a_picture_comes_back_as_it_is(method, package, channels):
+    pytest.importorskip(package)
+    np.testing.assert_array_equal(method(picture(channels), 0.0), picture(channels))
+
+
+def test_bm3d_of_grey_pictures_is_called_so(monkeypatch):
+    monkeypatch.setattr(classical, "find_spec", lambda name: name)
+    assert list(classical.denoisers(1)[0])[-1] == "BM3D"
+    assert list(classical.denoisers(3)[0])[-1] == "CBM3D"
+
+
 def test_enlargers_are_pillow_s_filters():
     small = picture(size=12)
     methods = classical.enlargers()

@@ -104,7 +104,7 @@ def test_a_network_is_told_the_noise_level_and_auto_estimates_it(place, monkeypa
     """The tiny network takes a part of a blur that is the level it is told."""
     import genloom_denoise.stages as stages
 
-    monkeypatch.setattr(stages, "estimate_sigma", lambda picture: 0.0)
+    monkeypatch.setattr(stages, "noise_levels", lambda batch, model: np.zeros(1, np.float32))
     methods = figures("tiny-image", "--sigma", 50)["conditions"]["sigma 50"]["methods"]
     assert methods["tiny-image"]["psnr"] > methods["noisy"]["psnr"] + 1
     assert methods["tiny-image (auto)"]["psnr"] == methods["noisy"]["psnr"]
@@ -186,7 +186,16 @@ def test_what_cannot_be_read_or_is_too_small_is_left_out_and_named(place):
     found = figures("twice")
     assert found["pictures"] == 2
     assert "broken.jpg is left out: not a readable picture" in found["notes"]
-    assert "thin.png is left out: it is too small" in found["notes"]
+    assert "thin.png is left out: it is too small, 50×0; at least 12×12" in found["notes"]
+
+
+def test_what_is_too_small_for_the_border_is_left_out_and_the_others_are_measured(place):
+    Image.fromarray(np.zeros((20, 50, 3), np.uint8)).save("photos/a-low.png")
+    found = figures("tiny-image", "--sigma", 15, "--border", 8)
+    assert found["pictures"] == 2
+    assert "a-low.png is left out: it is too small, 50×20; at least 24×24" in found["notes"]
+    with pytest.raises(GenloomError, match=r"no picture can be used.*at least 68×68"):
+        call("tiny-image", "--border", 30)
 
 
 def test_a_folder_without_usable_pictures_is_an_error(place):

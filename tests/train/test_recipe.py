@@ -219,6 +219,7 @@ def test_the_schema_knows_every_family_and_data_set(catalog):
         "classifier",
         "denoiser",
         "gan",
+        "noise-level",
         "stylizer",
         "upscaler",
         "vae",

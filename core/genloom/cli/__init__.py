@@ -22,6 +22,7 @@ OWN = {
     "plan": "run",
     "bench": "bench",
     "tune": "tune",
+    "quantize": "quantize",
     "inspect": "provenance",
     "reproduce": "provenance",
     "validate": "files",
@@ -99,7 +100,10 @@ class _Commands(click.Group):
         try:
             return super().main(*args, **kwargs)
         except GenloomError as error:
-            click.echo(f"genloom: {error}", err=True)
+            from genloom.cli.columns import plain
+
+            lines = f"genloom: {error}".split("\n")
+            click.echo("\n".join(map(plain, lines)), err=True)
             sys.exit(error.exit_code)
 
 

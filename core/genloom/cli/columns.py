@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+
+_ORDER = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that turn the order of those after them."""
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -32,3 +36,17 @@ def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def plain(text: str) -> str:
+    """A text without what steers a terminal, begins a line or turns the order of letters round.
+
+    File names and foreign files may hold such characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join("\N{REPLACEMENT CHARACTER}" if _steers(char) else char for char in text)
+
+
+def _steers(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _ORDER

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from genloom.cli.columns import plain
 from genloom.cli.times import times_lines
 
 Observer = Callable[[dict[str, Any]], None]
@@ -147,7 +148,8 @@ def failure_text(failure: Any) -> str:
 def _failed(source: str, stage: str, reason: str) -> str:
     told, colon, rest = reason.partition(": ")
     # The reason may name the file as it was called then: from another working folder, say.
-    return f"failed: {source}: {stage}: {rest if colon and source.endswith(told) else reason}"
+    reason = rest if colon and source.endswith(told) else reason
+    return plain(f"failed: {source}: {stage}: {reason}")
 
 
 def end_text(report: Any, *, times: bool = False) -> str:
@@ -171,7 +173,7 @@ def _notes(report: Any) -> list[str]:
     lines = []
     for note, pictures in list(report.notes.items())[:MAX_NOTES]:
         more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
-        lines.append(f"note: {pictures[0]}{more}: {note}")
+        lines.append(plain(f"note: {pictures[0]}{more}: {note}"))
     if len(report.notes) > MAX_NOTES:
         lines.append(f"note: {len(report.notes) - MAX_NOTES} more; --json shows all of them")
     return lines

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from genloom.cli.columns import plain
+
 if TYPE_CHECKING:
     from genloom.record import Record
 
@@ -67,32 +69,27 @@ def reproduce(file: Path, out: Path, inputs: tuple[Path, ...]) -> None:
 
 def _lines(record: Record) -> Iterator[str]:
     yield f"genloom   {record.genloom}"
-    yield f"pipeline  {_plain(record.pipeline)} (seed {record.seed})"
+    yield f"pipeline  {plain(record.pipeline)} (seed {record.seed})"
     yield "stages"
     for stage in record.stages:
         options = ", ".join(f"{name}={_shown(value)}" for name, value in stage.options.items())
-        yield f"  {_plain(stage.id):<14}{_plain(stage.stage):<14}{_plain(options)}"
+        yield f"  {plain(stage.id):<14}{plain(stage.stage):<14}{plain(options)}"
     for model in record.models:
-        on = f" on {_plain(model.provider)}" if model.provider else ""
-        on += f" in {_plain(model.precision)}"
-        yield f"model     {_plain(model.name)}{on}, digest {_plain(model.digest)}"
+        on = f" on {plain(model.provider)}" if model.provider else ""
+        on += f" in {plain(model.precision)}"
+        yield f"model     {plain(model.name)}{on}, digest {plain(model.digest)}"
     for plugin in record.plugins:
-        yield _plain(f"plugin    {plugin.name} {plugin.version}, SHA-256 {plugin.sha256}")
+        yield plain(f"plugin    {plugin.name} {plugin.version}, SHA-256 {plugin.sha256}")
     if record.tile is not None:
         yield f"tile      {record.tile}"
     if record.input is not None:
         many = record.input.count > 1
         yield f"input     {record.input.count} pictures" if many else "input     one file"
     if record.input is not None and record.input.sha256:
-        yield f"          {record.input.size} bytes, SHA-256 {_plain(record.input.sha256)}"
+        yield f"          {record.input.size} bytes, SHA-256 {plain(record.input.sha256)}"
     if record.key or record.child:
-        yield f"item      {_plain(record.key + record.child)}"
+        yield f"item      {plain(record.key + record.child)}"
 
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _plain(text: str) -> str:
-    """A text without control characters, which a foreign file could steer a terminal with."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -78,7 +78,7 @@ def shared(command: F) -> F:
                 "--precision",
                 default="auto",
                 show_default=True,
-                help="auto, fp32, bf16 or fp16; a lower one is compared with fp32 first.",
+                help="auto, fp32, bf16, fp16 or int8; a lower one is compared with fp32 first.",
             ),
             click.option(
                 "--precision-floor",

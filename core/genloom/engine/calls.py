@@ -68,20 +68,42 @@ class Caller:
 
     def _call(self, step: Step, packets: list[Packet], stored: bool = False) -> list[list[Packet]]:
         """One call of one stage; when it fails on several, each is tried by itself."""
+        with self.meter.call(step, packets):
+            try:
+                return self._called(step, packets, stored)
+            except FAULTS as error:
+                if len(packets) == 1:
+                    return [[self._failed(step, packets[0], error)]]
+        return self.each(step, packets, stored)
+
+    def each(
+        self, step: Step, packets: Sequence[Packet], stored: bool = False
+    ) -> list[list[Packet]]:
+        """Put packets through one stage, each in a call of its own."""
+        good = [packet for packet in packets if packet.batch is not None]
+        with self.meter.call(step, good, calls=len(good)):
+            return [self._alone(step, packet, stored) for packet in packets]
+
+    def _alone(self, step: Step, packet: Packet, stored: bool) -> list[Packet]:
+        if packet.batch is None:
+            return [packet]
+        try:
+            return self._called(step, [packet], stored)[0]
+        except FAULTS as error:
+            return [self._failed(step, packet, error)]
+
+    def _called(self, step: Step, packets: list[Packet], stored: bool) -> list[list[Packet]]:
         run = self._run(step, packets)
         run.ends = step.id == self.last and all(p.item.info.bits == 8 for p in packets)
         try:
             before = join([packet.batch for packet in packets if packet.batch is not None])
-            with self.meter.call(step, packets):
-                after = step.stage(before, run)
+            after = step.stage(before, run)
             if stored and isinstance(after, Batch):
                 after = _as_stored(after)
             return _split(step, packets, before, after, run)
-        except FAULTS as error:
+        except FAULTS:
             _drop(run)
-            if len(packets) > 1:
-                return [self._call(step, [packet], stored)[0] for packet in packets]
-            return [[self._failed(step, packets[0], error)]]
+            raise
 
     def gather(self, step: Step, page: Page) -> list[Packet]:
         """Make of a page what a gathering stage makes of it."""

@@ -46,10 +46,11 @@ class Committer:
 
     def __init__(self, plan: Plan, journal: Journal) -> None:
         self._plan, self._out, self._force = plan, plan.out, plan.settings.force
+        self._sharded = plan.shard.count > 1
         self._journal = journal
         self._waiting: list[Unit] = []
         self.waiting = 0
-        self._made: set[Path] = set()
+        self._made: set[str] = set()
         self._owners: dict[str, FileRecord | None] = {}
         # File systems that keep a log write it once for all that ask at the same time.
         self._pool = ThreadPoolExecutor(SYNCING, "sync")
@@ -144,57 +145,57 @@ class Committer:
 
     def _name(self, unit: Unit, output: Output, taken: Mapping[str, FileRecord]) -> _Move:
         """The first name that is free or the unit's own."""
-        stat = output.temporary.stat()
+        stat = os.stat(output.temporary)
         rival: FileRecord | None = None
         for path in candidates(output):
             owner = taken.get(path.casefold()) or self._owner(path)
             if owner is not None and (owner.unit != unit.key or path.casefold() in taken):
                 rival = rival or owner
                 continue
-            old_size, old_mtime = self._check_ours(self._out / path, owner)
+            old_size, old_mtime = self._check_ours(os.path.join(self._out, path), owner)
             for note in renamed(output, path, unit, rival):
                 unit.notes.append((str(output.item.source or output.item.name), note))
             record = FileRecord(path, unit.key, stat.st_size, stat.st_mtime_ns, old_size, old_mtime)
             return _Move(unit, output, record, owner)
         raise OutputError(f"no free name was found for {output.name}{output.ending}")
 
-    def _check_ours(self, final: Path, owner: FileRecord | None) -> tuple[int, int]:
+    def _check_ours(self, final: str, owner: FileRecord | None) -> tuple[int, int]:
         """Size and time of the file that will be replaced, which must be genloom's own."""
         try:
-            stat = final.lstat()
+            stat = os.lstat(final)
         except FileNotFoundError:
             return -1, -1
         except OSError as error:
-            raise OutputError(f"cannot be written ({error.strerror})", where=str(final)) from None
+            raise OutputError(f"cannot be written ({error.strerror})", where=final) from None
         if owner is None:
             raise self._taken(final)
         if not owner.is_at(final) and not self._force:
             raise OutputError(
                 "the result was changed since genloom wrote it",
-                where=str(final),
+                where=final,
                 hint="Move it away, or use --force to replace it",
             )
         return stat.st_size, stat.st_mtime_ns
 
-    def _taken(self, final: Path) -> OutputError:
-        if self._plan.shard.count > 1:
+    def _taken(self, final: str) -> OutputError:
+        if self._sharded:
             return OutputError(
                 "a file that this shard did not write stands where the result would go",
-                where=str(final),
+                where=final,
                 hint="If it is another shard's result, let `to` of the stage that writes keep "
                 "folders apart (`{folder}/{stem}`); else move it away",
             )
         return OutputError(
             "a file that genloom did not write stands where the result would go",
-            where=str(final),
+            where=final,
             hint="Move it away or write to another folder",
         )
 
     def _move(self, moves: Sequence[_Move]) -> None:
         """Rename files; one that cannot be is a failure of its unit, and its name is given back."""
-        folders, placed = set(), True
+        folders, placed = set[str](), True
         for move in moves:
-            final = self._out / move.record.path
+            final = os.path.join(self._out, move.record.path)
             if move.output.beside and not placed:  # it goes only where its picture went
                 self._journal.disown(move.record, move.before)
                 move.output.temporary.unlink(missing_ok=True)
@@ -209,15 +210,15 @@ class Committer:
             except (OutputError, OSError) as error:
                 self._journal.disown(move.record, move.before)
                 said = getattr(error, "strerror", "")
-                reason = OutputError(f"cannot be written ({said})", where=str(final))
+                reason = OutputError(f"cannot be written ({said})", where=final)
                 _fail(move.unit, move.output, reason if said else error)
                 continue
             placed = True
-            folders.add(final.parent)
-            move.unit.files.append(final)
+            folders.add(os.path.dirname(final))
+            move.unit.files.append(Path(final))
         list(self._pool.map(_sync_folder, folders))
 
-    def _place(self, move: _Move, final: Path) -> None:
+    def _place(self, move: _Move, final: str) -> None:
         """Give a file its final name, which lies below OUT wherever links in it lead.
 
         Another shard may give the same name at the same moment, and only the file system can say
@@ -227,8 +228,8 @@ class Committer:
             OutputError: when it would lie elsewhere.
             OSError: when it cannot be.
         """
-        self._make_folder(final.parent)
-        if self._plan.shard.count > 1 and move.record.old_size == -1:
+        self._make_folder(os.path.dirname(final))
+        if self._sharded and move.record.old_size == -1:
             try:
                 os.link(move.output.temporary, final)
             except FileExistsError:
@@ -241,9 +242,10 @@ class Committer:
                 return
         os.replace(move.output.temporary, final)
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder in self._made:  # in this group: a moment ago
+    def _make_folder(self, name: str) -> None:
+        if name in self._made:  # in this group: a moment ago
             return
+        folder = Path(name)
         missing = [folder, *folder.parents]
         missing = missing[: missing.index(self._out)]
         there = next((one for one in missing if os.path.lexists(one)), self._out)
@@ -256,7 +258,7 @@ class Committer:
             )
         for one in reversed(missing):  # not with parents=True, which recurses
             one.mkdir(exist_ok=True)
-        self._made.add(folder)
+        self._made.add(name)
 
 
 def _beside(output: Output, moves: Sequence[_Move]) -> Output:
@@ -276,12 +278,12 @@ def _sync_files(paths: Sequence[Path]) -> list[str]:
     return [_sync(path, os.O_RDWR) for path in paths]
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_folder(path: str) -> None:
     """Ask the system to put the names in a folder on the disk, where it can."""
     _sync(path, os.O_RDONLY)
 
 
-def _sync(path: Path, flags: int) -> str:
+def _sync(path: Path | str, flags: int) -> str:
     try:
         handle = os.open(path, flags)
     except OSError as error:

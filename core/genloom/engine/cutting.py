@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isqrt
 
 from genloom.card import Card
-from genloom.engine import tiling
+from genloom.engine import shapes, tiling
 from genloom.errors import ModelError
 from genloom.limits import MAX_TILES
 
@@ -85,8 +85,25 @@ class Cutting:
             return height, width
         return min(side, height), min(side, width)
 
+    def _work(self, height: int, width: int, tile: tuple[int, int]) -> float:
+        """How many times the pixels of a picture tiles of a size have together."""
+        margin, step = self._margin or 0, self._card.size.step
+        sides = zip((height, width), tile, strict=True)
+        try:
+            rows, columns = (tiling.spans(length, side, margin, step) for length, side in sides)
+        except ValueError:  # there are no such tiles
+            return 1.0
+        pixels = sum(row.length for row in rows) * sum(column.length for column in columns)
+        return pixels / (height * width)
+
     def tiles(
-        self, height: int, width: int, most: int | None = None, *, large: bool = False
+        self,
+        height: int,
+        width: int,
+        most: int | None = None,
+        *,
+        large: bool = False,
+        few_shapes: bool = False,
     ) -> list[tiling.Tile]:
         """How a picture that meets the size rule is cut; one tile where it is not.
 
@@ -96,12 +113,14 @@ class Cutting:
             most: pixels that there is room for. Below the least tile, and where other tiles would
                 give another result, it is left to the call to fail.
             large: whether the result does not fit into memory.
+            few_shapes: whether tiles of pictures of many sizes are to have few. Then pictures that
+                are smaller than a tile are cut too, where the result does not depend on it.
 
         Raises:
             ModelError: when a network that sees a picture whole takes another size only, or the
                 tiles would be too many or too small.
         """
-        rule, margin, name = self._card.size, self._margin, self._card.name
+        card, rule, margin = self._card, self._card.size, self._margin
         usual = self._side(large)
         side = usual if most is None else self._side_within(most, large)
         tile = rule.fixed or (side, side)
@@ -112,21 +131,32 @@ class Cutting:
         cut = height * width > limit or rule.fixed is not None
         if margin is None and rule.fixed not in (None, (height, width)):
             raise ModelError(
-                f"'{name}' sees a picture whole and takes one size only",
+                f"'{card.name}' sees a picture whole and takes one size only",
                 expected=f"{tile[1]}×{tile[0]}",
                 got=f"{width}×{height}",
                 hint="Put a `resize` before it, or import it with `--overlap`, to be cut",
             )
         if margin is None or not cut:
             tile = (height, width)
+        if few_shapes and card.receptive_field != "global" and rule.fixed is None:
+            one = shapes.tile(
+                height,
+                width,
+                margin=margin or 0,
+                step=rule.step,
+                least=rule.minimum,
+                most=side,
+                work=shapes.MOST_WORK * (self._work(height, width, tile) if cut else 1.0),
+            )
+            tile = (one, one) if one else tile
         kept = [max(1, length - 2 * (margin or 0)) for length in tile]
         if height * width > MAX_TILES * kept[0] * kept[1]:
             raise ModelError(
-                f"'{name}' takes pieces too small for a picture of this size",
+                f"'{card.name}' takes pieces too small for a picture of this size",
                 expected=f"at most {MAX_TILES} of them",
                 got=f"pieces of {tile[1]}×{tile[0]} for {width}×{height}",
             )
         try:
             return list(tiling.tiles((height, width), tile, margin or 0, rule.step))
         except ValueError as error:
-            raise ModelError(f"'{name}' cannot be tiled like this: {error}") from None
+            raise ModelError(f"'{card.name}' cannot be tiled like this: {error}") from None

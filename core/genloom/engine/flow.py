@@ -3,6 +3,9 @@
 Every function here is a generator that is pulled from the end of the chain. Pulling tops up the
 queue of each stage, so decoding, computing and writing overlap while one thread only orchestrates.
 
+Elements come, and results go, by the handful: what is there at one time. Small neighbours in a
+handful share a call, and nothing ever waits for company that is still to come.
+
 What is in flight counts with the larger of what went into its call and what came out of it. How
 large results get is learned as they come; calls beyond one for each worker are begun only when
 their results are expected to fit.
@@ -22,6 +25,10 @@ from genloom.engine.timing import Lane
 T = TypeVar("T")
 R = TypeVar("R")
 
+HANDFUL = 16
+SMALL = 2**16
+"""Elements and bytes that a handful holds at the most."""
+
 
 @dataclass(eq=False)
 class _Group(Generic[T, R]):
@@ -31,6 +38,7 @@ class _Group(Generic[T, R]):
         sizes: bytes that each of them holds, and then its result, if that is larger.
         cost: the sum of `sizes`.
         weighed: whether the call has ended and `sizes` tells of its results.
+        results: of a call that has ended well.
     """
 
     elements: list[T] = field(default_factory=list)
@@ -38,12 +46,13 @@ class _Group(Generic[T, R]):
     cost: int = 0
     future: Future[list[R]] | None = None
     weighed: bool = False
+    results: list[R] = field(default_factory=list)
 
 
 def ordered(
     pool: Executor,
-    call: Callable[[T], R],
-    stream: Iterable[T],
+    call: Callable[[list[T]], list[R]],
+    stream: Iterable[Iterable[T]],
     *,
     cost: Callable[[T], int],
     result_cost: Callable[[R], int],
@@ -51,22 +60,24 @@ def ordered(
     most: int,
     workers: int,
     lane: Lane | None = None,
-) -> Iterator[R]:
-    """`call` on each element, in threads; results in the order of the elements.
+) -> Iterator[list[R]]:
+    """`call` on each element or on small ones together, in threads; one result for each, in order.
 
-    At most `most` elements and, beyond the first, `budget` bytes are in flight. `lane` measures.
+    At most `most` elements and, beyond the first, `budget` bytes are in flight. What is of unknown
+    cost, 0, has a call to itself. `lane` measures.
     """
     return grouped(
         pool,
-        lambda elements: [call(element) for element in elements],
+        call,
         stream,
-        key=lambda _: None,
+        key=lambda _, size: None if 0 < size < SMALL else object(),
         cost=cost,
         result_cost=result_cost,
-        full=lambda count, _: count >= 1,
+        full=lambda count, nbytes: count >= HANDFUL or not 0 < nbytes < SMALL,
         budget=budget,
         most=most,
         workers=workers,
+        waits=False,
         lane=lane,
     )
 
@@ -74,46 +85,54 @@ def ordered(
 def grouped(
     pool: Executor,
     call: Callable[[list[T]], list[R]],
-    stream: Iterable[T],
+    stream: Iterable[Iterable[T]],
     *,
-    key: Callable[[T], Any],
+    key: Callable[[T, int], Any],
     cost: Callable[[T], int],
     result_cost: Callable[[R], int],
     full: Callable[[int, int], bool],
     budget: int,
     most: int,
     workers: int,
+    waits: bool = True,
     lane: Lane | None = None,
-) -> Iterator[R]:
+) -> Iterator[list[R]]:
     """`call` on groups of elements with one key, in threads; one result for each, in order.
 
-    A group is closed when it is `full(count, bytes)`, when its first element is next in line, or
-    when the stream ends; it is sent off when what it and those before it hold fits the budget.
-    `workers` calls may run whatever their results hold, as long as what waits is in budget.
+    A group is closed when it is `full(count, bytes)`, when its first element is next in line, when
+    the stream ends or, unless it `waits`, the handful; it is sent off when what it and those before
+    it hold fits the budget. `workers` calls may run whatever their results hold, as long as what
+    waits is in budget. The key is made of an element and its bytes.
     """
     queue = _Queue(pool, call, result_cost, budget, workers, lane)
     open_groups: dict[Any, _Group[T, R]] = {}
 
-    def next_result() -> R:
-        for name in [name for name, group in open_groups.items() if group is queue.first]:
+    def close(names: Iterable[Any]) -> None:
+        for name in list(names):
             queue.close(open_groups.pop(name))
-        return queue.next_result()
+
+    def taken() -> list[R]:
+        close(name for name, group in open_groups.items() if group is queue.first)
+        return queue.take()
 
     try:
-        for element in stream:
-            size = cost(element)
-            while queue.is_ready or (
-                len(queue) and (queue.held() + size > budget or len(queue) >= most)
-            ):
-                yield next_result()
-            group = open_groups.setdefault(key(element), _Group())
-            queue.add(group, element, size)
-            if full(len(group.elements), group.cost):
-                queue.close(open_groups.pop(key(element)))
-        while open_groups:
-            queue.close(open_groups.pop(next(iter(open_groups))))
+        for handful in stream:
+            for element in handful:
+                size = cost(element)
+                while len(queue) and (queue.held() + size > budget or len(queue) >= most):
+                    yield taken()
+                name = key(element, size)
+                group = open_groups.setdefault(name, _Group())
+                queue.add(group, element, size)
+                if full(len(group.elements), group.cost):
+                    close([name])
+            if not waits:
+                close(open_groups)
+            while queue.is_ready:
+                yield taken()
+        close(open_groups)
         while len(queue):
-            yield next_result()
+            yield taken()
     finally:
         queue.cancel()
 
@@ -155,6 +174,11 @@ class _Queue(Generic[T, R]):
         self._weigh()
         return bool(self._elements) and self.first.weighed
 
+    @property
+    def _has_results(self) -> bool:
+        """Whether a result can be had without waiting and without an error."""
+        return self.is_ready and bool(self.first.results)
+
     def held(self) -> int:
         """Bytes of elements and of results that nobody has taken yet."""
         self._weigh()
@@ -174,27 +198,37 @@ class _Queue(Generic[T, R]):
         self._closed.append(group)
         self._send()
 
-    def next_result(self) -> R:
-        """Wait for the result that is next in line."""
-        group, index = self._elements.popleft()
-        while group.future is None:
-            self._send_first()
-        result = self._waited(group.future)[index]
-        self._weigh()
-        self._weigh_one(group.future)  # its thread may not have told yet
-        self._held -= group.sizes[index]
+    def take(self) -> list[R]:
+        """Wait for the result that is next in line; small ones behind it come along."""
+        taken: list[R] = []
+        room = min(SMALL, self._budget // HANDFUL)  # what is taken counts no more
+        while not taken or (self._has_results and self._next_size() <= room):
+            group, index = self._elements.popleft()
+            if not group.weighed or not group.results:
+                self._wait_for(group)
+            taken.append(group.results[index])
+            self._held -= group.sizes[index]
+            room -= group.sizes[index]
         self._tell()
         self._send()
-        return result
+        return taken
 
-    def _waited(self, future: Future[list[R]]) -> list[R]:
-        if self._lane is None or future.done():
-            return future.result()
-        began = time.perf_counter()
+    def _next_size(self) -> int:
+        group, index = self._elements[0]
+        return group.sizes[index]
+
+    def _wait_for(self, group: _Group[T, R]) -> None:
+        """Wait for the results of a group, or raise what its call raised."""
+        while group.future is None:
+            self._send_first()
+        began, waits = time.perf_counter(), not group.future.done()
         try:
-            return future.result()
+            group.future.result()
         finally:
-            self._lane.waited += time.perf_counter() - began
+            if self._lane is not None and waits:
+                self._lane.waited += time.perf_counter() - began
+        self._weigh()
+        self._weigh_one(group.future)  # its thread may not have told yet
 
     def _tell(self) -> None:
         if self._lane is not None:
@@ -245,7 +279,8 @@ class _Queue(Generic[T, R]):
         group.elements.clear()
         if future.cancelled() or future.exception() is not None:
             return
-        results = [self._result_cost(result) for result in future.result()]
+        group.results = future.result()
+        results = [self._result_cost(result) for result in group.results]
         group.sizes = [max(pair) for pair in zip(group.sizes, results, strict=True)]
         group.cost = sum(group.sizes)
         self._held += group.cost - before

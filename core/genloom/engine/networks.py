@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from genloom.card import PICTURES
+from genloom.card import PICTURES, SizeRule
 from genloom.engine.room import Room
 from genloom.errors import MissingRequirement, ModelError, OutOfMemory
 from genloom.models import Bundle
-from genloom.runtime import EXACT, Network
+from genloom.runtime import EXACT, INT8, Network
 from genloom.runtime.pixels import IMAGE, MEAN, OLDEST, RESULT, in_pixels
 from genloom.types import Array
 
 FLOOR = 50.0
 """Least peak signal-to-noise ratio, in dB, between the results of a lower precision and of fp32."""
+
+SAMPLE = 256
+"""Side in pixels of the part of a picture that two precisions are compared on."""
 
 Compile = Callable[[bytes, str], Network]
 """Makes a network of the bytes of a graph, in a precision."""
@@ -79,6 +82,7 @@ class Networks:
     ) -> None:
         self._bundle, self._compile = bundle, compile
         self._precision, self._floor = precision, floor
+        self._own: dict[str, str] = {}  # of parts that are not computed in `precision`
         self._networks: dict[tuple[str, Form], Network] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._rooms: dict[str, Room] = {}
@@ -131,7 +135,8 @@ class Networks:
             for part, room in list(self._rooms.items())
             if room.failures
         ]
-        return precisions + ran_out
+        compiled = [network.note for network in list(self._networks.values()) if network.note]
+        return list(dict.fromkeys(compiled)) + precisions + ran_out
 
     def reductions(self) -> list[str]:
         """Each time that memory ran out and less was put into a call from then on."""
@@ -144,73 +149,160 @@ class Networks:
     def keep(self, decided: Mapping[str, str]) -> None:
         """Take what an earlier run decided for each part instead of deciding again."""
         for part, precision in decided.items():
+            self._take_form(part, precision)
             verdict = self._verdicts.get(part)
             if verdict and not verdict.precision and precision in (verdict.fast, EXACT):
                 verdict.precision = precision
 
+    def int8_of(self, graph: bytes) -> bytes | None:
+        """The int8 form of a graph that was compiled, where it has one."""
+        for part, form in list(self._networks):
+            if self._bundle.card.parts[part].int8 and self._graph(part, form) == graph:
+                return self._graph(part, form, INT8)
+        return None
+
+    def _graph(self, part: str, form: Form, precision: str = EXACT) -> bytes:
+        """The bytes that are compiled for a form of a part."""
+        graph = self._bundle.int8(part) if precision == INT8 else self._bundle.graph(part)
+        if form == Form.FLOATS:
+            return graph
+        return in_pixels(graph, "image", "result" if form == Form.ROUNDED else None)
+
+    def _precision_of(self, part: str) -> str:
+        """What a part is to be computed in: where others have an int8 form and it has none, fp32.
+
+        Raises:
+            ModelError: when none has.
+        """
+        parts, asked = self._bundle.card.parts, self._own.get(part, self._precision)
+        has = part in parts and parts[part].int8 is not None
+        others_have = any(other.int8 for other in parts.values())
+        return EXACT if asked == INT8 and others_have and not has else asked
+
+    def _take_form(self, part: str, decided: str) -> None:
+        """Go over to the int8 form of a part, or away from it, where that was decided on."""
+        entry, verdict = self._bundle.card.parts.get(part), self._verdicts.get(part)
+        if entry is None or entry.int8 is None or (verdict and verdict.precision):
+            return
+        now = self._precision_of(part)
+        if (decided == INT8) == (now == INT8) or " " in decided:  # that was not decided yet
+            return
+        self._own[part] = INT8 if decided == INT8 else "auto"
+        self._verdicts.pop(part, None)
+        for form in [form for name, form in self._networks if name == part]:
+            self._networks[part, form] = self._made(part, form)
+
     def _made(self, part: str, form: Form) -> Network:
-        graph = self._bundle.graph(part)
+        precision = self._precision_of(part)
         try:
-            if form != Form.FLOATS:
-                graph = in_pixels(graph, "image", "result" if form == Form.ROUNDED else None)
-            network = self._compile(graph, self._precision)
+            graph = self._graph(part, form)
+            network = self._compile(
+                graph if precision != INT8 else self._graph(part, form, INT8), precision
+            )
         except ModelError as error:
             raise error.at(f"'{part}' of the model '{self._bundle.card.name}'") from None
-        if self._precision not in ("auto", network.precision):
+        if precision not in ("auto", network.precision):
             raise MissingRequirement(
-                f"the provider '{network.provider}' does not compute in {self._precision}",
-                got=network.precision,
-                hint="`--precision auto` takes the fastest that gives the same pictures",
+                f"the provider '{network.provider}' does not compute in {precision}",
+                got=network.note or network.precision,
+                hint="`--provider cpu` and `--provider openvino` do"
+                if precision == INT8
+                else "`--precision auto` takes the fastest that gives the same pictures",
             )
         if network.precision == EXACT:
             return network
         verdict = self._verdicts.setdefault(part, Verdict(network.precision, self._floor))
-        return _Watched(network, lambda: self._compile(graph, EXACT), verdict)
+        size = self._bundle.card.size
+        return _Watched(network, lambda: self._compile(graph, EXACT), verdict, size)
 
 
 class _Watched(Network):
     """A network in a lower precision, beside itself in fp32.
 
-    The results of the first call are compared; where they are too far apart, everything is
-    computed in fp32. So are, later, calls whose results are no numbers, or black for pictures that
-    are not.
+    The results for a sample of the first call are compared; where they are too far apart,
+    everything is computed in fp32. So are, later, calls whose results are no numbers, or black for
+    pictures that are not. Of the two only what is needed stays in memory: the one that was decided
+    against is let go, and compiled again should it be wanted after all.
     """
 
     def __init__(
-        self, fast: Network, compile_exact: Callable[[], Network], verdict: Verdict
+        self,
+        fast: Network,
+        compile_exact: Callable[[], Network],
+        verdict: Verdict,
+        size: SizeRule | None = None,
     ) -> None:
-        self._fast, self._compile_exact, self._verdict = fast, compile_exact, verdict
+        self._compile_exact, self._verdict = compile_exact, verdict
+        self._fast: Network | None = fast
+        self._size = size or SizeRule()
         self._exact: Network | None = None
         self._lock = threading.Lock()
         self.provider, self.inputs, self.outputs = fast.provider, fast.inputs, fast.outputs
         self.types, self.precision, self.together = fast.types, fast.precision, fast.together
+        self.few_shapes, self.note = fast.few_shapes, fast.note
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        if self._verdict.precision == EXACT:
+        fast = self._fast
+        if fast is not None and not self._verdict.precision:
+            with self._verdict.lock:
+                if not self._verdict.precision:
+                    some = sample(inputs, self.inputs, self._size)
+                    self._verdict.settle(self._compared(fast, some))
+                    self._exact = None if self._verdict.precision != EXACT else self._exact
+        if self._verdict.precision == EXACT or fast is None:
+            self._fast = None
             return self._in_fp32(inputs)
+        result = fast.run(inputs)
+        return self._in_fp32(inputs) if _is_broken(inputs, result) else result
+
+    def _compared(self, fast: Network, inputs: Mapping[str, Array]) -> float:
         try:
-            result = self._fast.run(inputs)
+            result = fast.run(inputs)
         except OutOfMemory:
             raise  # that says nothing of the precision
         except ModelError:
-            if self._verdict.precision:
-                raise
-            self._verdict.settle(-np.inf)
-            return self._in_fp32(inputs)
-        if not self._verdict.precision:
-            with self._verdict.lock:
-                if not self._verdict.precision:
-                    exact = self._in_fp32(inputs)
-                    self._verdict.settle(apart(result, exact))
-            if self._verdict.precision == EXACT:
-                return self._in_fp32(inputs)
-        return self._in_fp32(inputs) if _is_broken(inputs, result) else result
+            return -np.inf
+        return apart(result, self._in_fp32(inputs))
 
     def _in_fp32(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         with self._lock:
-            if self._exact is None:
-                self._exact = self._compile_exact()
-        return self._exact.run(inputs)
+            exact = self._exact = self._exact or self._compile_exact()
+        return exact.run(inputs)
+
+
+def sample(
+    inputs: Mapping[str, Array], ports: Mapping[str, Sequence[int | str]], size: SizeRule
+) -> dict[str, Array]:
+    """What of the inputs of a call is enough to compare two precisions on.
+
+    The first of the batch, and of pictures the middle, `SAMPLE` pixels wide and high, or the size
+    that the graph takes next; all of what it takes in one shape only.
+    """
+    pictures = {name: _sides(name) for name, value in inputs.items() if value.ndim == 4}
+    extents = {tuple(inputs[name].shape[axis] for axis in axes) for name, axes in pictures.items()}
+    kept = dict(inputs)
+
+    def takes_one(name: str, axis: int) -> bool:
+        return name in ports and isinstance(ports[name][axis], int)
+
+    if not any(takes_one(name, 0) for name, value in inputs.items() if value.ndim):
+        kept = {name: value[:1] if value.ndim else value for name, value in kept.items()}
+    fixed = any(takes_one(name, axis) for name, axes in pictures.items() for axis in axes)
+    if fixed or len(extents) != 1:
+        return kept
+    for axis, (extent, side) in enumerate(
+        zip(extents.pop(), size.padded(SAMPLE, SAMPLE), strict=True)
+    ):
+        if extent > side:
+            first = (extent - side) // 2 // size.step * size.step
+            for name, axes in pictures.items():
+                kept[name] = kept[name].take(range(first, first + side), axes[axis])
+    return kept
+
+
+def _sides(name: str) -> tuple[int, int]:
+    """Which axes of a port are height and width."""
+    return (1, 2) if name == IMAGE else (2, 3)
 
 
 def apart(results: Mapping[str, Array], exact: Mapping[str, Array]) -> float:

@@ -28,8 +28,11 @@ def with_bytes(packet: Packet, most: int) -> Packet:
         # A pipe, a device or a file of the kernel would keep a reader waiting.
         if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= most:
             return packet
-        with open(item.source, "rb", buffering=0) as file:
-            data = file.read(found.st_size + 1)
+        file = os.open(item.source, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:  # not with `open`, which asks the system for twice as much
+            data = os.read(file, found.st_size + 1)
+        finally:
+            os.close(file)
     except OSError:  # which decoding says better
         return packet
     if len(data) != found.st_size:  # it is being written

@@ -23,7 +23,7 @@ from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputE
 from genloom.limits import MAX_OPTION_FILE_BYTES
 from genloom.models import Bundle, shadowed
 from genloom.pipeline import Pipeline, Step
-from genloom.runtime import Network, Runtime, Settings, trial
+from genloom.runtime import INT8, Network, Runtime, Settings, trial
 from genloom.stage import Inputs
 from genloom.types import Item, digest_of
 
@@ -249,7 +249,11 @@ def _with(settings: RunSettings, answer: Answer | None, bundle: Bundle) -> RunSe
         return settings
     # Other tiles change what a network gives that sees a picture whole.
     tile = answer.tile if bundle.card.receptive_field != "global" else 0
-    return replace(settings, provider=answer.provider, tile=settings.tile or tile)
+    # Only of int8 `auto` does not think by itself.
+    precision = INT8 if answer.precision == INT8 else settings.precision
+    return replace(
+        settings, provider=answer.provider, tile=settings.tile or tile, precision=precision
+    )
 
 
 def _runtime_for(pipeline: Pipeline, catalog: Catalog, settings: RunSettings) -> Runtime | None:

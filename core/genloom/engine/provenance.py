@@ -114,7 +114,9 @@ def _stage(step: Step, public: Mapping[str, str], files: Mapping[Path, bytes]) -
     options = {}
     for field in dataclasses.fields(step.stage):
         name, value = field.name, getattr(step.stage, field.name)
-        options[name] = public.get(value, value) if name in models else _public(value, files)
+        if name in models and value:
+            value = public.get(value, Path(value).name)  # one that is not used was not opened
+        options[name] = _public(value, files)
     return StageRecord(id=step.id, stage=step.name, options=options)
 
 

@@ -156,10 +156,10 @@ class _Meter(Meter):
         self._recording = recording
 
     @contextmanager
-    def call(self, step: Step, packets: Sequence[Packet]) -> Iterator[None]:
+    def call(self, step: Step, packets: Sequence[Packet], calls: int = 1) -> Iterator[None]:
         if self._recording.on and self.is_of_files(step):
             self._recording.stage(step, packets)
-        with super().call(step, packets):
+        with super().call(step, packets, calls):
             yield
 
 

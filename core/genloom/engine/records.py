@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import Any
 
-from genloom.types import Item
+from genloom.types import Item, changed
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,37 @@ class Signature:
         return self.key, self.sha256, self.failed
 
     @classmethod
-    def of(cls, item: Item, resolved: Callable[[str], str] = os.path.realpath) -> Signature:
-        """The signature of an item's file as it is now, its hash aside; of one gone, size -1.
+    def named(cls, item: Item, resolved: Callable[[str], str] = os.path.realpath) -> Signature:
+        """The signature of an item's file without a look at the file.
 
         `resolved` follows the way to a folder.
-
-        With files beside it, the size is the sum of all, and the time is no time but a number that
-        changes with the size and time of any.
         """
         if item.source is None:
             return cls(item.key)
         # Where it lies, whatever way led there; a link to a file is a file of its own.
         folder, name = os.path.split(item.source)
-        source = os.path.join(resolved(folder), name)
+        return cls(item.key, source=os.path.join(resolved(folder), name))
+
+    @classmethod
+    def of(cls, item: Item, resolved: Callable[[str], str] = os.path.realpath) -> Signature:
+        """The signature of an item's file as it is now, its hash aside; of one gone, size -1.
+
+        With files beside it, the size is the sum of all, and the time is no time but a number that
+        changes with the size and time of any.
+        """
+        named = cls.named(item, resolved)
+        if item.source is None:
+            return named
         try:
             stats = [os.stat(path) for path in (item.source, *item.beside.values())]
         except OSError:
-            return cls(item.key, -1, source=source)
+            return changed(named, size=-1)
         size, mtime = sum(s.st_size for s in stats), stats[0].st_mtime_ns
         if item.beside:
             facts = [(s.st_size, s.st_mtime_ns) for s in stats]
             said = json.dumps([facts, [(name, str(item.beside[name])) for name in item.beside]])
             mtime = int.from_bytes(hashlib.sha256(said.encode()).digest()[:7], "little")
-        return cls(item.key, size, mtime, source=source)
+        return changed(named, size=size, mtime=mtime)
 
 
 def written(inputs: tuple[Signature, ...]) -> str:
@@ -113,10 +121,10 @@ class FileRecord:
     old_size: int = -1
     old_mtime: int = -1
 
-    def is_at(self, path: Path) -> bool:
+    def is_at(self, path: Path | str) -> bool:
         """Whether the file at `path` is still as genloom wrote it."""
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except OSError:
             return False
         found = (stat.st_size, stat.st_mtime_ns)

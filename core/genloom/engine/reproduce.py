@@ -25,7 +25,7 @@ from genloom.engine.stagerun import Shared
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputError, StageError
 from genloom.imaging import Picture
 from genloom.record import SIDECAR, Record, StageRecord
-from genloom.runtime import EXACT
+from genloom.runtime import EXACT, INT8
 from genloom.stage import Inputs
 from genloom.types import Array, Batch, Item
 from genloom.yamlfile import Document
@@ -210,7 +210,11 @@ def _bound(record: Record, checked: pipeline.Pipeline, catalog: Catalog, inputs:
         plan = bind(checked, catalog, inputs, settings)
     precisions = {model.digest: model.precision for model in record.models}
     for model in plan.models.values():
-        model.networks.keep(dict.fromkeys(model.card.parts, precisions.get(model.digest, EXACT)))
+        then = precisions.get(model.digest, EXACT)
+        parts = dict.fromkeys(model.card.parts, then)
+        if INT8 in then.split(", "):  # the parts that have no such form were computed in fp32
+            parts = {name: INT8 if part.int8 else EXACT for name, part in model.card.parts.items()}
+        model.networks.keep(parts)
     return plan
 
 

@@ -33,6 +33,8 @@ class Resumption:
         self._suffix = f" for {gathers.id}" if gathers and not self.writes else ""
         # The way to a folder is followed once, not for each file in it.
         self._resolved = functools.lru_cache(1024)(os.path.realpath)
+        # Of a first run nothing is looked up.
+        self._blank = journal.is_blank()
         self._roots = sorted({_folder(Path(text)) for text in plan.inputs.paths})
 
     def look(self, items: Sequence[Item]) -> list[tuple[Unit, str]]:
@@ -43,16 +45,18 @@ class Resumption:
         """
         # Where nothing is written before a stage gathers, a picture is only a member of its pages.
         places = [f"{item.place or item.key}{self._suffix}" for item in items]
-        known = self._journal.units_of(places)
+        known = {} if self._blank else self._journal.units_of(places)
         units, records = [], []
         for item, place in zip(items, places, strict=True):
-            signature, record = Signature.of(item, self._resolved), known.get(place)
+            record = known.get(place)
+            # What nothing is known of is looked at when it is opened.
+            signature = (Signature.of if record else Signature.named)(item, self._resolved)
             key = self._key(item, place, record, signature.source)
             units.append(Unit(key, item, inputs=(signature,)))
             record = record if key == place else self._journal.unit(key)
             records.append(record if record and record.plan == self._plan.digests[0] else None)
         done = [unit.key for unit, r in zip(units, records, strict=True) if r and r.state == "done"]
-        files = self._journal.paths_of(done)
+        files = self._journal.paths_of(done) if done else {}
         return [
             (unit, self._state(unit, record, files) if record else "")
             for unit, record in zip(units, records, strict=True)
@@ -60,6 +64,8 @@ class Resumption:
 
     def undone(self, listing: Listing) -> list[int]:
         """Positions of the items that `look` may find something else of than `done`."""
+        if self._blank:
+            return list(range(len(listing)))
         return undone(listing, self._journal, self._plan.digests[0])
 
     def _state(self, unit: Unit, record: UnitRecord, files: Mapping[str, Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ from math import prod
 from typing import TypeVar
 
 from genloom.card import Part
+from genloom.engine import shapes
 from genloom.errors import OutOfMemory
 from genloom.runtime.pixels import IMAGE
 from genloom.types import Array
@@ -63,7 +64,15 @@ class Room:
         return self._closed is not None and each >= self._closed
 
 
-def pieces(room: Room, count: int, each: int, what: str, call: Callable[[slice], T]) -> list[T]:
+def pieces(
+    room: Room,
+    count: int,
+    each: int,
+    what: str,
+    call: Callable[[slice], T],
+    *,
+    few_shapes: bool = False,
+) -> list[T]:
     """Call with all of `count` items, in as few calls as there is room for; a result of each call.
 
     Every call that fails halves the next one, so there are few; one that fails with a single item
@@ -75,6 +84,7 @@ def pieces(room: Room, count: int, each: int, what: str, call: Callable[[slice],
         each: values of one.
         what: one item in words.
         call: is given which items it is to take.
+        few_shapes: whether the sizes of calls are to be few.
 
     Raises:
         OutOfMemory: when there is no room for one item.
@@ -83,6 +93,7 @@ def pieces(room: Room, count: int, each: int, what: str, call: Callable[[slice],
     first = 0
     while first < count:
         items = room.items(each, count - first)
+        items = shapes.at_most(items) if few_shapes else items
         try:
             done.append(call(slice(first, first + items)))
         except (OutOfMemory, MemoryError) as error:

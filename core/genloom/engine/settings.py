@@ -9,13 +9,13 @@ from genloom.engine.networks import FLOOR
 from genloom.engine.shards import Shard
 from genloom.engine.tuned import LEAST_TILE
 from genloom.errors import GenloomError, did_you_mean, shown
-from genloom.runtime import EXACT
+from genloom.runtime import EXACT, INT8
 
 BATCH = 16
 BATCH_PIXELS = 512 * 512
 QUEUE_BYTES = 256 * 2**20
 
-PRECISIONS = ("auto", EXACT, "bf16", "fp16")
+PRECISIONS = ("auto", EXACT, "bf16", "fp16", INT8)
 
 _LEAST = {"threads": 0, "workers": 0, "batch": 0, "tile": 0, "queue_bytes": 1}
 """The smallest values of settings that are numbers."""
@@ -34,8 +34,9 @@ class RunSettings:
         tile: side in pixels of the tiles that large pictures are cut into; 0 for what was tuned,
             else 1536.
         precision: what networks compute in: `fp32`, `bf16`, `fp16`, or `auto` for the fastest that
-            the provider has. The first results of a lower precision are compared with those of
-            fp32, which is taken where they are further apart than `precision_floor`.
+            the provider has, or `int8` for models that `genloom quantize` made. The first results
+            of a lower precision are compared with those of fp32, which is taken where they are
+            further apart than `precision_floor`.
         precision_floor: least peak signal-to-noise ratio between the two, in dB.
         cpu_fallback: whether the CPU computes what the provider has no memory for, after smaller
             batches and tiles did not help; None for yes where `provider` is `auto`, else no.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from genloom.engine.journal import Journal
@@ -47,20 +47,25 @@ class _There:
 
     def __init__(self, out: Path) -> None:
         self._out = f"{out}/"
-        self._folder, self._names = "", self._read("")
+        self._folder, self._paths = "", self._read("")
 
-    def __contains__(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        if folder != self._folder:
-            self._folder, self._names = folder, self._read(folder)
-        return name in self._names or os.access(self._out + path, os.F_OK)
+    def without(self, files: Iterable[tuple[str, str]]) -> Iterator[str]:
+        """Of pairs of a unit and a path the units whose file is not there."""
+        for unit, path in files:
+            if path in self._paths:
+                continue
+            folder = path[: path.rfind("/") + 1]
+            if folder != self._folder:
+                self._folder, self._paths = folder, self._read(folder)
+            if path not in self._paths and not os.access(self._out + path, os.F_OK):
+                yield unit
 
     def _read(self, folder: str) -> set[str]:
-        """Names of files; not those of links, which may lead nowhere, and not too many."""
+        """Paths of files; not those of links, which may lead nowhere, and not too many."""
         try:
             with os.scandir(self._out + folder) as entries:
                 some = itertools.islice(entries, NAMES)
-                return {entry.name for entry in some if entry.is_file(follow_symlinks=False)}
+                return {folder + one.name for one in some if one.is_file(follow_symlinks=False)}
         except OSError:
             return set()
 
@@ -79,18 +84,14 @@ def undone(listing: Listing, journal: Journal, plan: str) -> list[int]:
     found, there = [], _There(journal.out)
     numbered = enumerate(listing.sketches())
     while chunk := list(itertools.islice(numbered, CHUNK)):
-        known: dict[str, str] = {}
-        gone = set()
-        places = [sketch[0] for _, sketch in chunk if sketch is not None]
-        for place, text, path in journal.finished(plan, places):
-            known[place] = text
-            if path not in there:
-                gone.add(place)
-        for place in gone:
-            del known[place]
+        known, files = journal.finished(plan, [one[0] for _, one in chunk if one is not None])
+        standing = {unit for unit, _ in files}
+        standing.difference_update(there.without(files))
         found += [
             position
             for position, sketch in chunk
-            if sketch is None or not recorded(known.get(sketch[0], ""), *sketch[1:])
+            if sketch is None
+            or sketch[0] not in standing
+            or not recorded(known.get(sketch[0], ""), *sketch[1:])
         ]
     return found

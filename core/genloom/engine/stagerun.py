@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -165,12 +165,11 @@ def result_name(item: Item, pattern: str) -> str:
 
 
 def _asked_name(item: Item, pattern: str) -> str:
-    own = PurePosixPath(item.name)
-    folder = own.parent.as_posix().removeprefix(".")
+    folder, _, stem = item.name.rpartition("/")
     # Both slashes of a pattern part folders; one in a file's name is a letter of that name.
     pattern = pattern.replace("\\", "/")
     try:
-        text = pattern.format(folder=folder, stem=own.name, name=item.name)
+        text = pattern.format(folder=folder, stem=stem, name=item.name)
     except (KeyError, IndexError, ValueError) as error:
         raise OutputError(
             f"'{pattern}' is not a pattern for names ({error})",

@@ -32,7 +32,9 @@ class Standing:
     pages: int = 0
 
 
-Units = Iterator[tuple[Unit, str]]
+Units = Iterator[list[tuple[Unit, str]]]
+"""Units with what they came to before, as many at a time as are looked up together."""
+
 Passed = Callable[[int], None]
 
 NOTHING = Standing()
@@ -103,12 +105,14 @@ class Survey:
             yield from self._units("", NOTHING, shard.among(listing.items(wanted)))
 
     def _units(self, scope: str, standing: Standing, items: Iterator[Item]) -> Units:
-        index = 0
+        start = 0
         while batch := list(itertools.islice(items, BATCH)):
-            for unit, state in self._resumption.look(batch):
+            looked = self._resumption.look(batch)
+            for index, (unit, _) in enumerate(looked, start):
                 unit.scope, unit.lone = scope, index < standing.items
-                index += 1
-                yield unit, "" if self._plan.settings.force else state
+            start += len(looked)
+            force = self._plan.settings.force
+            yield [(unit, "") for unit, _ in looked] if force else looked
 
     def failed(self) -> tuple[Set[str], int]:
         """The scopes with something whose last try failed, and how many items to try again.
@@ -119,7 +123,10 @@ class Survey:
         scopes: set[str] = set()
         total = 0
         for name, _, units in self.scopes(lambda count: None):
-            states = [state == "failed" or unit.item.key in members for unit, state in units]
+            states = [
+                state == "failed" or unit.item.key in members
+                for unit, state in itertools.chain.from_iterable(units)
+            ]
             if any(states):
                 scopes.add(name)
                 total += len(states) if self._gathers else sum(states)

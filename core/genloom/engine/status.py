@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,7 +102,7 @@ def _count(status: Status, plan: Plan, journal: Snapshot) -> None:
 
     for _, standing, units in Survey(plan, resumption).scopes(passed):
         count = 0
-        for unit, state in units:
+        for unit, state in itertools.chain.from_iterable(units):
             count += 1
             # What writes nothing before it is gathered is done when its group is.
             if state == "done" and (not gathers or resumption.writes or unit.lone):

@@ -1,7 +1,8 @@
 """The stream of a run: one generator for each segment of the chain, pulled from the end.
 
 Decoding and writing have threads of their own, networks have theirs; one thread orchestrates. All
-streams are ordered, so stages that gather see their group in order and whole.
+streams are ordered, so stages that gather see their group in order and whole. They are streams of
+handfuls: packets that are there at the same time (`genloom.engine.flow`).
 
 A unit is settled where its last packet passes: a picture before the first stage that gathers, a
 page before the next one, or at the end. Only then is it committed.
@@ -10,7 +11,7 @@ page before the next one, or at the end. Only then is it committed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from genloom.limits import READ_ONCE, SMALL_FILE
 from genloom.pipeline import Step
 from genloom.stage import Cardinality
 from genloom.types import Batch, Kind
+
+Handfuls = Iterator[Iterable[Packet]]
 
 
 @dataclass(frozen=True)
@@ -76,39 +79,43 @@ class Stream:
         for _ in self._settled(stream):
             pass
 
-    def _sources(
-        self, numbers: Counter[str], only: Set[str] | None, failed: bool
-    ) -> Iterator[Packet]:
+    def _sources(self, numbers: Counter[str], only: Set[str] | None, failed: bool) -> Handfuls:
         gathers = len(self.plan.digests) > 1
         passed = (lambda count: None) if failed else self.skip
         for name, standing, units in Survey(self.plan, self.resumption).scopes(passed):
             if only is not None and name not in only:
                 continue
             numbers.setdefault(name, standing.pages)
-            for unit, state in units:
-                if failed and not gathers and state != "failed":
-                    continue
-                if state == "done" and (unit.lone or not gathers):
-                    self.skip(1)
-                    continue
-                unit.known = self.resumption.writes and state == "done"
-                unit.failed_before = state == "failed"
-                yield Packet(unit, unit.item, Batch.nothing([unit.item]))
+            for some in units:
+                packets = []
+                for unit, state in some:
+                    if failed and not gathers and state != "failed":
+                        continue
+                    if state == "done" and (unit.lone or not gathers):
+                        self.skip(1)
+                        continue
+                    unit.known = self.resumption.writes and state == "done"
+                    unit.failed_before = state == "failed"
+                    packets.append(Packet(unit, unit.item, Batch.nothing([unit.item])))
+                for start in range(0, len(packets), flow.HANDFUL):
+                    yield packets[start : start + flow.HANDFUL]
 
-    def _one_by_one(self, step: Step, stream: Iterator[Packet]) -> Iterator[Packet]:
+    def _one_by_one(self, step: Step, stream: Handfuls) -> Handfuls:
         """Decoding and writing: each item by itself, in the threads for files."""
         opens = step is self.plan.steps[0]
 
-        def call(packet: Packet) -> list[Packet]:
+        def call(packets: list[Packet]) -> list[list[Packet]]:
             with self.caller.meter.busy(FILES):
                 if not opens:
-                    return self.caller.apply([step], [packet])[0]
-                packet = with_bytes(packet, READ_ONCE)
-                packet.unit.inputs = (signed(packet),)
-                return [without_bytes(one) for one in self.caller.apply([step], [packet])[0]]
+                    return self.caller.each(step, packets)
+                packets = [with_bytes(packet, READ_ONCE) for packet in packets]
+                for packet in packets:
+                    packet.unit.inputs = (signed(packet),)
+                done = self.caller.each(step, packets)
+                return [[without_bytes(packet) for packet in made] for made in done]
 
         if opens:
-            stream = (with_bytes(packet, SMALL_FILE) for packet in stream)
+            stream = ((with_bytes(packet, SMALL_FILE) for packet in some) for some in stream)
         most = 64 + 4 * self.plan.workers
         results = flow.ordered(
             self.files,
@@ -121,11 +128,11 @@ class Stream:
             workers=max(2, self.plan.workers),
             lane=self._lane([step], FILES, most),
         )
-        return (packet for packets in results for packet in packets)
+        return _flat(results)
 
     def _in_batches(
-        self, segment: Sequence[Step], following: Sequence[Step], stream: Iterator[Packet]
-    ) -> Iterator[Packet]:
+        self, segment: Sequence[Step], following: Sequence[Step], stream: Handfuls
+    ) -> Handfuls:
         """Computing: items of one shape together, in the threads for networks."""
         size = self.plan.batch
         most = 4 * size * self.plan.workers
@@ -145,7 +152,7 @@ class Stream:
             self.compute,
             call,
             stream,
-            key=_shape,
+            key=lambda packet, _: _shape(packet),
             cost=lambda packet: packet.nbytes,
             full=full,
             result_cost=_bytes,
@@ -154,25 +161,26 @@ class Stream:
             workers=self.plan.workers,
             lane=self._lane(segment, NETWORKS, most),
         )
-        return (packet for packets in results for packet in packets)
+        return _flat(results)
 
     def _gathered(
-        self, step: Step, stream: Iterator[Packet], level: int, numbers: Counter[str]
-    ) -> Iterator[Packet]:
+        self, step: Step, stream: Handfuls, level: int, numbers: Counter[str]
+    ) -> Handfuls:
         """Groups: members wait until their page is whole, then become one call."""
         prepared = self._in_batches([step], [], stream)
-        members = self._settled(self.caller.place(step, packet) for packet in prepared)
+        placed = ([self.caller.place(step, packet) for packet in some] for some in prepared)
+        members = (packet for some in self._settled(placed) for packet in some)
         cut = pages.cut(step, members, level, numbers, self.resumption.page_key)
 
-        def call(page: Page) -> list[Packet]:
+        def call(some: list[Page]) -> list[list[Packet]]:
             with self.caller.meter.busy(NETWORKS):
-                return self.caller.gather(step, page)
+                return [self.caller.gather(step, page) for page in some]
 
         most = 2 * self.plan.workers
         results = flow.ordered(
             self.compute,
             call,
-            self._wanted(cut),
+            ([page] for page in self._wanted(cut)),
             cost=lambda page: page.nbytes,
             result_cost=_bytes,
             budget=self.plan.settings.queue_bytes,
@@ -180,7 +188,7 @@ class Stream:
             workers=self.plan.workers,
             lane=self._lane([step], NETWORKS, most, pages=True),
         )
-        return (packet for packets in results for packet in packets)
+        return _flat(results)
 
     def _lane(self, steps: Sequence[Step], pool: str, most: int, *, pages: bool = False) -> Lane:
         """What measures the queue before some stages."""
@@ -199,16 +207,19 @@ class Stream:
             else:
                 yield page
 
-    def _settled(self, stream: Iterator[Packet]) -> Iterator[Packet]:
+    def _settled(self, stream: Handfuls) -> Handfuls:
         """Packets of units that are settled here; those of lone units go no further."""
         unit: Unit | None = None
-        for packet in stream:
-            if unit is not None and packet.unit is not unit:
-                self.settle(unit)
-            unit = packet.unit
-            unit.take(packet)
-            if not unit.lone:
-                yield packet
+        for some in stream:
+            going_on = []
+            for packet in some:
+                if unit is not None and packet.unit is not unit:
+                    self.settle(unit)
+                unit = packet.unit
+                unit.take(packet)
+                if not unit.lone:
+                    going_on.append(packet)
+            yield going_on
         if unit is not None:
             self.settle(unit)
 
@@ -222,11 +233,18 @@ def _joins(step: Step) -> bool:
 
 
 def _cost(step: Step, packet: Packet) -> int:
-    held = len(packet.item.encoded or b"")
+    item = packet.item
+    held = len(item.encoded or b"")
+    # What was not read early is larger than that, and must not be read by the handful.
+    unread = SMALL_FILE if item.source is not None and item.encoded is None else 0
     try:
-        return held + step.stage.cost(packet.item)
+        return held + unread + step.stage.cost(item)
     except FAULTS:
         return held  # what it costs is not known; the call itself may go well
+
+
+def _flat(results: Iterator[list[list[Packet]]]) -> Handfuls:
+    return ([packet for packets in some for packet in packets] for some in results)
 
 
 def _bytes(packets: Sequence[Packet]) -> int:

@@ -29,6 +29,9 @@ CREATE INDEX IF NOT EXISTS standing_files ON files (unit, path) WHERE NOT retire
 """
 
 
+BETWEEN = 4
+"""Rows that are read for each unit that is asked for, before units are asked for one by one."""
+
 _FILE = "path, unit, size, mtime, old_size, old_mtime"
 _UNIT = "unit, state, plan, inputs, stage, reason, last"
 
@@ -44,6 +47,10 @@ class Tables:
     _path: Path
     _database: sqlite3.Connection
 
+    def is_blank(self) -> bool:
+        """Whether nothing is known of any unit."""
+        return self._execute("SELECT 1 FROM units LIMIT 1").fetchone() is None
+
     def unit(self, unit: str) -> UnitRecord | None:
         """What is known of a unit."""
         return self.units_of([unit]).get(unit)
@@ -56,18 +63,29 @@ class Tables:
         )
         return {names[row[0]]: _unit_record(row) for row in rows}
 
-    def finished(self, plan: str, units: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Of units that a plan came to the end with: the name, the inputs as text, and a file.
+    def finished(
+        self, plan: str, units: Sequence[str]
+    ) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Of units that a plan came to the end with the inputs as text; and files of units.
 
-        One row for each file, as a path from OUT; none for units without files.
+        Files are pairs: the unit and a path from OUT. Units that are neighbours in the journal are
+        read in one go, and there may be others among them.
         """
-        return self._execute(
-            "SELECT units.unit, inputs, path "
-            "FROM units CROSS JOIN files ON files.unit = units.unit "
-            f"WHERE units.unit IN ({_places(units)}) AND state = 'done' AND plan = ? "
-            "AND NOT retired",
-            [*units, plan],
+        if not units:
+            return {}, []
+        known, files = (
+            "SELECT unit, inputs, state = 'done' AND plan = ? FROM units WHERE unit",
+            "SELECT unit, path FROM files WHERE NOT retired AND unit",
         )
+        most, between = BETWEEN * len(units), "BETWEEN ? AND ?"
+        ends = [min(units), max(units)]
+        rows = self._execute(f"{known} {between}", [plan, *ends]).fetchmany(most)
+        found = self._execute(f"{files} {between}", ends).fetchmany(most)
+        if most in (len(rows), len(found)):  # they are not neighbours
+            among = f"IN ({_places(units)})"
+            rows = self._execute(f"{known} {among}", [plan, *units]).fetchall()
+            found = self._execute(f"{files} {among}", units).fetchall()
+        return {unit: inputs for unit, inputs, done in rows if done}, found
 
     def units(self, state: str) -> Iterator[tuple[str, UnitRecord]]:
         """Every unit in a state, by name."""
@@ -155,7 +173,7 @@ class Tables:
                         record.stage,
                         record.reason,
                         record.last,
-                        json.dumps(list(notes), ensure_ascii=False),
+                        json.dumps(list(notes), ensure_ascii=False) if notes else "[]",
                         time.time(),
                     ),
                 )
@@ -179,13 +197,19 @@ class Tables:
 
     def _execute_many(self, text: str, rows: Sequence[tuple[Any, ...]]) -> None:
         try:
-            self._database.executemany(text, [tuple(map(_storable, values)) for values in rows])
+            try:
+                self._database.executemany(text, rows)
+            except UnicodeEncodeError:  # those before it are replaced by themselves
+                self._database.executemany(text, [tuple(map(_storable, one)) for one in rows])
         except sqlite3.Error as error:
             raise broken(self._path, error) from None
 
     def _execute(self, text: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
-            return self._database.execute(text, tuple(map(_storable, values)))
+            try:
+                return self._database.execute(text, values)
+            except UnicodeEncodeError:
+                return self._database.execute(text, tuple(map(_storable, values)))
         except sqlite3.Error as error:
             raise broken(self._path, error) from None
 

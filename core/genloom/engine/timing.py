@@ -205,8 +205,8 @@ class Meter:
         self._began, self._cpu = time.perf_counter(), time.process_time()
 
     @contextmanager
-    def call(self, step: Step, packets: Sequence[Packet]) -> Iterator[None]:
-        """One call of a stage."""
+    def call(self, step: Step, packets: Sequence[Packet], calls: int = 1) -> Iterator[None]:
+        """One call of a stage, or some that follow each other."""
         wall, cpu = time.perf_counter(), time.thread_time()
         try:
             yield
@@ -215,7 +215,7 @@ class Meter:
             with self._lock:
                 found = self._stages.setdefault(step.id, _Sum())
                 found.items += len(packets)
-                found.calls += 1
+                found.calls += calls
                 found.seconds += wall
                 found.cpu += cpu
 

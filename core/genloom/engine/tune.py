@@ -31,7 +31,7 @@ from genloom.engine.settings import BATCH, BATCH_PIXELS, PRECISIONS, RunSettings
 from genloom.engine.tuned import Answer
 from genloom.errors import GenloomError
 from genloom.pipeline import Pipeline
-from genloom.runtime import EXACT, Network, Runtime, Settings
+from genloom.runtime import EXACT, INT8, Network, Runtime, Settings
 
 SECONDS = 60.0
 TILES = (384, 768, 1536)
@@ -148,6 +148,7 @@ class _Tuner:
         workers, _ = parallel(RunSettings(), PICTURES * BATCH)
         provider = plan.providers[name].partition(",")[0]
         self._now = _Setting(provider, lower.pop() if lower else EXACT, workers)
+        self._has_int8 = any(part.int8 for part in self._model.card.parts.values())
         self._pace = 0.0
 
     def tuned(self) -> Tuning:
@@ -177,13 +178,13 @@ class _Tuner:
     # Steps.
 
     def _providers(self) -> None:
-        """Every provider at hand, in fp32 and in its lower precision where the guard takes that."""
+        """Every provider at hand, in fp32 and in lower precisions where the guard takes them."""
         settings, notes = {_named(self._now): self._now}, dict[str, str]()
         self._compiled(self._now)
         for provider in self._runtime.providers():
             if provider in SLOW and provider != self._now.provider:
                 continue
-            for asked in (EXACT, "auto"):
+            for asked in (EXACT, "auto", *([INT8] if self._has_int8 else [])):
                 try:
                     setting = self._candidate(provider, asked, notes)
                 except Exception as error:  # a provider that does not take the graph, or breaks
@@ -326,7 +327,13 @@ class _Tuner:
             calls=setting.workers,
             precision=setting.precision,
         )
-        return [self._runtime.compile(load.graph, chosen) for load in self._loads]
+        if setting.precision != INT8:
+            return [self._runtime.compile(load.graph, chosen) for load in self._loads]
+        exact = replace(chosen, precision=EXACT)
+        return [
+            self._runtime.compile(int8, chosen) if int8 else self._runtime.compile(one.graph, exact)
+            for one, int8 in ((one, self._model.networks.int8_of(one.graph)) for one in self._loads)
+        ]
 
 
 def _repeated(calls: Sequence[Tensors], workers: int) -> list[Tensors]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genloom import models
-from genloom.card import Card, Part, Port
+from genloom.card import Card, Int8, Part, Port
 from genloom.catalog import Catalog
 from genloom.engine.compiling import runtime_named
 from genloom.errors import GenloomError, did_you_mean
@@ -25,6 +25,9 @@ OTHER_AXIS = 4
 
 ALONE = 1e-3
 """Largest difference between a picture run by itself and in a batch, for rounding."""
+
+STEP = 0.02
+"""The same of quantised graphs, where rounding makes a step of what is next to one."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ def _verdict(name: str, folder: Path, origin: str, catalog: Catalog, runtime: Ru
     except GenloomError as error:
         return Verdict(name, tuple(str(error).splitlines()), origin)
     problems = tuple(verify(bundle, catalog, runtime))
-    parts = ", ".join(f"{part} (opset {p.opset})" for part, p in bundle.card.parts.items())
+    parts = ", ".join(
+        f"{part} (opset {p.opset}{', int8' if p.int8 else ''})"
+        for part, p in bundle.card.parts.items()
+    )
     return Verdict(name, problems, f"{bundle.card.family}: {parts}; from {origin}")
 
 
@@ -86,6 +92,8 @@ def verify(bundle: Bundle, catalog: Catalog, runtime: Runtime) -> Iterator[str]:
     for name, part in card.parts.items():
         for problem in _part_problems(bundle, name, part, runtime):
             yield f"{name}: {problem}"
+        for problem in _part_problems(bundle, name, part, runtime, part.int8) if part.int8 else ():
+            yield f"int8 form of {name}: {problem}"
 
 
 def _latent_problems(card: Card) -> Iterator[str]:
@@ -97,23 +105,28 @@ def _latent_problems(card: Card) -> Iterator[str]:
                 yield f"{name}: '{port_name}' is {shape}, but the card's latent is {card.latent}"
 
 
-def _part_problems(bundle: Bundle, name: str, part: Part, runtime: Runtime) -> Iterator[str]:
+def _part_problems(
+    bundle: Bundle, name: str, part: Part, runtime: Runtime, int8: Int8 | None = None
+) -> Iterator[str]:
+    """What is wrong with the graph of a part, or with its int8 form."""
     try:
-        graph = bundle.graph(name)
-        yield from _file_problems(graph, part)
+        graph = bundle.int8(name) if int8 else bundle.graph(name)
+        yield from _file_problems(graph, int8 or part)
         network = runtime.compile(graph, Settings(provider="auto"))
     except GenloomError as error:
         yield str(error)
         return
     problems = list(_port_problems(network, part))
     # A graph whose ports are not those of its card cannot be fed by the card.
-    yield from problems or _trial_problems(network, part, bundle.card)
+    yield from problems or _trial_problems(network, part, bundle.card, STEP if int8 else ALONE)
 
 
-def _file_problems(graph: bytes, part: Part) -> Iterator[str]:
+def _file_problems(graph: bytes, entry: Part | Int8) -> Iterator[str]:
     facts = proto.facts(graph)
-    if facts.opset != part.opset:
-        yield f"its opset is {facts.opset}, the card says {part.opset}"
+    if facts.opset != entry.opset:
+        yield f"its opset is {facts.opset}, the card says {entry.opset}"
+    if isinstance(entry, Int8) and "DequantizeLinear" not in facts.operators:
+        yield "no layer of it is quantised"
     if random := sorted(facts.operators & proto.RANDOM):
         yield f"it draws random numbers ({', '.join(random)}), so no seed would repeat a picture"
 
@@ -155,7 +168,7 @@ def _axes(axes: Iterable[int | str | None]) -> str:
     return "[" + ", ".join(str(axis) for axis in axes) + "]"
 
 
-def _trial_problems(network: Network, part: Part, card: Card) -> Iterator[str]:
+def _trial_problems(network: Network, part: Part, card: Card, alone: float) -> Iterator[str]:
     """Run it on random numbers of several sizes and batches."""
     random = np.random.default_rng(0)
     for trial in TRIALS:
@@ -165,7 +178,7 @@ def _trial_problems(network: Network, part: Part, card: Card) -> Iterator[str]:
         try:
             outputs = network.run(inputs)
             problems = list(_output_problems(outputs, part, lengths, card))
-            problems += _alone_problems(network, inputs, outputs, part)
+            problems += _alone_problems(network, inputs, outputs, part, alone)
         except GenloomError as error:
             problems = [str(error)]
         yield from (f"a trial on {shapes}: {problem}" for problem in problems)
@@ -218,7 +231,11 @@ def _output_problems(
 
 
 def _alone_problems(
-    network: Network, inputs: Mapping[str, Array], outputs: Mapping[str, Array], part: Part
+    network: Network,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    part: Part,
+    most: float,
 ) -> Iterator[str]:
     """The first of a batch must come out as it does alone: the engine batches as it likes."""
     if not all(port.axes[:1] == ("batch",) for port in part.inputs.values()):
@@ -227,5 +244,5 @@ def _alone_problems(
         return
     alone = network.run({name: array[:1] for name, array in inputs.items()})
     for name, result in outputs.items():
-        if not np.allclose(result[:1], alone[name], rtol=ALONE, atol=ALONE, equal_nan=True):
+        if not np.allclose(result[:1], alone[name], rtol=most, atol=most, equal_nan=True):
             yield f"'{name}' of one depends on what else is in the batch"

@@ -44,6 +44,13 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
+APPENDED = 64 * 2**20
+"""Bytes that a JPEG may have besides its pixels and that are read: metadata, previews, videos."""
+
+DENSE = 16
+"""Bytes of a pixel of a JPEG, at the most: 12 bits of three channels hardly take 6."""
+
+
 def opened(file: BinaryIO) -> Image.Image:
     """A file as Pillow opens it, by the decoders that may be tried."""
     from PIL import Image
@@ -51,19 +58,36 @@ def opened(file: BinaryIO) -> Image.Image:
     return Image.open(file, formats=DECODERS)
 
 
-def decode(file: BinaryIO, image: Image.Image | None = None) -> Raw:
+def decode(
+    file: BinaryIO, image: Image.Image | None = None, chunks: list[Chunk] | None = None
+) -> Raw:
     """A large file strip by strip where that can be, else the whole of it at once.
 
-    `image` is the same picture as Pillow opened it in another file, if it did already.
+    `image` is the same picture as Pillow opened it in another file, if it did already; `chunks` are
+    those of a PNG, if they are known.
     """
     layout = deep.tiff_layout(file)
     if layout is not None and (tiff := cut_tiff(file, layout)) is not None:
         return _cut_tiff(file, tiff)
-    chunks = png_chunks.chunks_of(file)
+    if chunks is None:
+        chunks = png_chunks.chunks_of(file)
     if chunks is not None and not png_chunks.is_animated(chunks):
-        return _png(file, chunks)
+        return _png(file, chunks, image)
+    return _whole(_bytes(file), image)
+
+
+def _bytes(file: BinaryIO) -> bytes:
+    """The whole file; of a JPEG as much as its pixels can take, and not all that hangs behind."""
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    return _whole(file.read(), image)
+    jpeg = size > APPENDED and file.read(2) == b"\xff\xd8"
+    file.seek(0)
+    if not jpeg:
+        return file.read()
+    with opened(file) as image:
+        most = DENSE * image.height * image.width + APPENDED
+    file.seek(0)
+    return file.read(most)
 
 
 def _whole(data: bytes, image: Image.Image | None = None) -> Raw:
@@ -76,14 +100,15 @@ def _whole(data: bytes, image: Image.Image | None = None) -> Raw:
         return _deep_png(data, image) if deep.is_deep_png(data) else _plain(data, image)
 
 
-def _png(file: BinaryIO, chunks: list[Chunk]) -> Raw:
+def _png(file: BinaryIO, chunks: list[Chunk], image: Image.Image | None) -> Raw:
     chunks, notes = png_chunks.sound(file, chunks)
     if (cut := cut_png(file, chunks)) is not None:
         raw = _cut_png(file, cut)
     else:
-        parts = (chunk.read(file) for chunk in chunks)
-        raw = _whole(b"".join((png_chunks.SIGNATURE, *parts)))
-    return replace(raw, notes=(*raw.notes, *notes))
+        data = b"".join((png_chunks.SIGNATURE, *(chunk.read(file) for chunk in chunks)))
+        is_all = len(data) == file.seek(0, io.SEEK_END)
+        raw = _whole(data, image if is_all else None)
+    return changed(raw, notes=(*raw.notes, *notes))
 
 
 def _cut_png(file: BinaryIO, cut: CutPng) -> Raw:

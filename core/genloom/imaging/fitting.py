@@ -8,7 +8,7 @@ import numpy as np
 
 from genloom import scratch
 from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY
-from genloom.imaging.metadata import EXIF_PREFIX, icc_fits
+from genloom.imaging.metadata import EXIF_PREFIX, icc_fits, sized_exif
 from genloom.imaging.resizing import resize
 from genloom.imaging.samples import Samples
 from genloom.imaging.xmp import with_record
@@ -103,6 +103,9 @@ def _fit_metadata(sheet: Sheet) -> None:
         sheet.pixels = np.repeat(sheet.pixels, 3, axis=2)
     if sheet.info.icc and not icc_fits(sheet.info.icc, sheet.pixels.shape[2]):
         leave_out(sheet, "icc", "the ICC profile does not fit the channels and was left out")
+    if sheet.info.exif:
+        exif = sized_exif(sheet.info.exif, *sheet.pixels.shape[:2])
+        sheet.info = replace(sheet.info, exif=exif)
     if sheet.info.exif and sheet.format == "JPEG" and len(sheet.info.exif) > EXIF_LIMIT:
         leave_out(sheet, "exif", "the EXIF data is too long for JPEG and was left out")
     if sheet.info.xmp and not sheet.info.exif and b"GPS" in sheet.info.xmp:

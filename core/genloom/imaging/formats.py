@@ -35,7 +35,7 @@ WRITABLE: dict[str, str] = {
 """File endings that can be written, with the name of their format."""
 
 READABLE: frozenset[str] = frozenset(
-    {*WRITABLE, ".jfif", ".jpe", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
+    {*WRITABLE, ".jfif", ".jpe", ".mpo", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
 )
 """Lower-case file endings that a folder walk picks up."""
 

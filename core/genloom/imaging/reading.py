@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +65,7 @@ def read(path: Path, data: bytes | None = None) -> Picture:
                 return _finish(raw)
         file, apart = io.BytesIO(data), io.BytesIO(data)
         with _measured(file, len(data), apart) as (header, image), guard.room(header.peak):
-            raw = decode(file, image)
+            raw = decode(file, image, header.chunks)
         return _finish(raw)
 
 
@@ -118,12 +118,16 @@ def read_record(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Header:
-    """Size upright, the bytes of the pixels, and the bytes that decoding holds at its peak."""
+    """Size upright, the bytes of the pixels, and the bytes that decoding holds at its peak.
+
+    And of a PNG its chunks.
+    """
 
     height: int
     width: int
     nbytes: int
     peak: int
+    chunks: list[Chunk] | None = None
 
 
 def _header_of(path: Path, data: bytes | None) -> _Header:
@@ -158,8 +162,8 @@ def _measured(
         guard.check_room(size)  # some decoders take the whole file to tell its size
     file.seek(0)
     guard.check_header(file)
-    chunks = png_chunks.chunks_of(file) or ()
-    guard.check_room(COPIES * png_chunks.other_bytes(chunks))
+    chunks = png_chunks.chunks_of(file)
+    guard.check_room(COPIES * png_chunks.other_bytes(chunks or ()))
     layout = deep.tiff_layout(file)
     file.seek(0)
     try:
@@ -178,7 +182,7 @@ def _header(
     size: int,
     start: bytes,
     layout: deep.TiffLayout | None,
-    chunks: Sequence[Chunk],
+    chunks: list[Chunk] | None,
     image: Image.Image | None,
 ) -> _Header:
     """What an opened picture, or else the layout of a TIFF, says; refused beyond the limits."""
@@ -192,12 +196,12 @@ def _header(
         check_density(height, width, size)
     nbytes = height * width * pixel * _sample_bytes(start, layout)
     cut: CutPng | CutTiff | None
-    cut = cut_png(file, chunks) if layout is None else cut_tiff(file, layout)
+    cut = cut_png(file, chunks or ()) if layout is None else cut_tiff(file, layout)
     if cut is not None:
-        beside = png_chunks.other_bytes(chunks)
+        beside = png_chunks.other_bytes(chunks or ())
         peak = COPIES * (scratch.resident(nbytes) + beside) + USUAL_PEAK * cut.piece
-        return _Header(height, width, nbytes, peak)
-    return _Header(height, width, nbytes, size + nbytes * PEAK.get(format, USUAL_PEAK))
+        return _Header(height, width, nbytes, peak, chunks)
+    return _Header(height, width, nbytes, size + nbytes * PEAK.get(format, USUAL_PEAK), chunks)
 
 
 def _shape(image: Image.Image) -> tuple[int, int, int, str]:

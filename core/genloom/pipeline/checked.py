@@ -95,7 +95,7 @@ class Pipeline:
 
 
 def model_options(stage: Stage) -> Iterator[tuple[Option, str | None]]:
-    """The options of a stage that name models, each with its value."""
+    """The options of a stage that name models, with their values; None for one it does not use."""
     for option in options.options_of(type(stage)).values():
         if option.model is not None:
-            yield option, getattr(stage, option.name)
+            yield option, getattr(stage, option.name) if stage.uses(option.name) else None

@@ -16,6 +16,9 @@ from genloom.types import Array
 EXACT = "fp32"
 """The precision that all others are compared with."""
 
+INT8 = "int8"
+"""The precision that needs a graph of its own, with layers in 8-bit integers; see `quantizing`."""
+
 CPU = "cpu"
 """The provider that computes in the machine's own memory."""
 
@@ -32,6 +35,8 @@ class Settings:
         precision: `fp32`, or the name of a lower precision; `auto` leaves the choice to the
             runtime, which takes the fastest that the provider computes in. Ports keep their types.
             Whether the results will do is not the runtime's concern: the engine compares them.
+            `int8` says that the graph is a quantised one; it is never chosen by `auto`. A runtime
+            that computes its layers in integers says `int8` of the network, any other `fp32`.
     """
 
     provider: str = "auto"
@@ -56,6 +61,9 @@ class Network(ABC):
         precision: what it computes in; fp32 unless it says otherwise.
         together: whether several tiles in one call are faster than one after the other, as they are
             on a GPU that a single tile does not fill.
+        few_shapes: whether inputs of a new shape cost much the first time, since the provider
+            compiles or searches for each: pictures of many sizes are then cut into few shapes.
+        note: what the user should know of how it was compiled; empty where there is nothing.
     """
 
     provider: str
@@ -64,6 +72,8 @@ class Network(ABC):
     types: Mapping[str, str] = MappingProxyType({})
     precision: str = EXACT
     together: bool = False
+    few_shapes: bool = False
+    note: str = ""
 
     def check_ports(self, inputs: Mapping[str, Array]) -> None:
         """Whether these are the inputs of the graph, no more and no fewer.

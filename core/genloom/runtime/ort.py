@@ -9,15 +9,27 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from genloom import machine
 from genloom.errors import (
     GenloomError,
     MissingRequirement,
     ModelError,
     OutOfMemory,
-    did_you_mean,
 )
 from genloom.hookspecs import hookimpl
-from genloom.runtime import Network, Runtime, Settings, memory, not_at_hand, proto
+from genloom.runtime import (
+    EXACT,
+    INT8,
+    Network,
+    Runtime,
+    Settings,
+    memory,
+    not_at_hand,
+    proto,
+    strict,
+    tensorrt,
+)
+from genloom.runtime.half import in_half
 from genloom.types import Array
 
 genloom_api = 1
@@ -36,8 +48,6 @@ BEST_FIRST = {
 AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "cpu")
 """What `auto` tries. TensorRT compiles for minutes and is taken only by name."""
 
-_ASSIGNMENT = "get_provider_graph_assignment_info"  # since ONNX Runtime 1.24
-
 PRESET = {
     "cuda": {
         # What it does by itself times every algorithm for every new size of a picture.
@@ -53,6 +63,24 @@ ON_DEVICE = {"cuda": "cuda", "tensorrt": "cuda"}
 
 IN_MEMORY = frozenset({"cpu", "xnnpack", "openvino"})
 """Providers that work in the machine's memory, on its cores: one tile keeps them busy."""
+
+SEARCHING = frozenset({"tensorrt", "cuda", "migraphx", "rocm", "directml"})
+"""Providers that compile or search for each new shape of what goes in."""
+
+HALF = "fp16"
+IN_HALF: Mapping[str, Mapping[str, str]] = {
+    "tensorrt": {"trt_fp16_enable": "1"},
+    "cuda": {},
+    "coreml": {"ModelFormat": "MLProgram"},  # the other format takes float32 alone
+    "directml": {},
+}
+"""Providers that are fast in fp16, and the options that they need for it."""
+
+OF_ITSELF = frozenset({"tensorrt"})
+"""Those that convert a graph themselves."""
+
+INTEGERS = frozenset({"cpu"})
+"""Providers that compute quantised layers in integers."""
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _TYPES = {
@@ -121,7 +149,7 @@ class OnnxRuntime(Runtime):
         if settings.provider != "auto":
             if settings.provider not in available:
                 raise not_at_hand(settings.provider, available, BEST_FIRST)
-            return _Session(ort, graph, settings.provider, settings)
+            return _opened(ort, graph, settings.provider, settings)
         if settings.options:
             raise GenloomError(
                 "options of a provider need the name of one",
@@ -131,19 +159,56 @@ class OnnxRuntime(Runtime):
         candidates = [name for name in AUTOMATIC if name in available]
         for name in candidates[:-1]:
             try:
-                return _Session(ort, graph, name, settings)
+                return _opened(ort, graph, name, settings)
             except MissingRequirement:
                 continue
-        return _Session(ort, graph, candidates[-1], settings)
+        return _opened(ort, graph, candidates[-1], settings)
+
+
+def _opened(ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> Network:
+    """Compiled in fp16 where that is asked for and the provider is fast in it.
+
+    Else in fp32; where only the graph did not go into fp16, with a note.
+    """
+    said, needed = settings.options, IN_HALF.get(provider)
+    if settings.precision not in ("auto", HALF) or needed is None:
+        return _Session(ort, graph, provider, settings)
+    if any(said.get(name, value) != value for name, value in needed.items()):
+        return _Session(ort, graph, provider, settings)  # its own options say otherwise
+    try:
+        data = graph if isinstance(graph, bytes) else graph.read_bytes()
+        proto.check_whole(data)
+        converted = data if provider in OF_ITSELF else in_half(data)
+        return _Session(ort, converted, provider, settings, needed)
+    except OutOfMemory:
+        raise
+    except (ModelError, MissingRequirement, OSError) as error:
+        network = _Session(ort, graph, provider, settings)
+        why = error.what if isinstance(error, GenloomError) else str(error)
+    network.note = f"computed in {EXACT}, not {HALF}: {why}"
+    return network
 
 
 class _Session(Network):
-    def __init__(self, ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> None:
-        self._session = _compiled(ort, graph, provider, settings)
-        _refuse_fallback(self._session, provider)
-        _refuse_unknown(self._session, provider, settings.options)
+    def __init__(
+        self,
+        ort: Any,
+        graph: Path | bytes,
+        provider: str,
+        settings: Settings,
+        half: Mapping[str, str] | None = None,
+    ) -> None:
+        """`half` are the options for fp16, where the graph is computed in that."""
+        heavy = () if half is None else strict.HEAVY
+        self._session = _compiled(ort, graph, provider, settings, half or {})
+        strict.refuse_fallback(self._session, provider, BEST_FIRST[provider], heavy)
+        strict.refuse_unknown(self._session, provider, BEST_FIRST[provider], settings.options)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.provider, self.together = provider, provider not in IN_MEMORY
+        self.precision = EXACT if half is None else HALF
+        if settings.precision == INT8 and provider in INTEGERS:
+            self.precision = INT8
+        self.few_shapes = provider in SEARCHING
         self._place = (ON_DEVICE.get(provider, ""), int(settings.options.get("device_id", "0")))
         try:
             self.inputs = {port.name: tuple(port.shape) for port in inputs}
@@ -185,18 +250,26 @@ class _Session(Network):
         return fetched
 
 
-def _compiled(ort: Any, graph: Path | bytes, provider: str, settings: Settings) -> Any:
+def _compiled(
+    ort: Any, graph: Path | bytes, provider: str, settings: Settings, more: Mapping[str, str]
+) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what fails is raised, and need not stand on the terminal too
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if settings.precision == INT8 and "vnni" not in machine.processor():
+        # Others add products up in 16 bits, which overflow, unless told not to; which is slow.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if provider != "cpu":
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if isinstance(graph, bytes):
         proto.check_whole(graph)
     source = graph if isinstance(graph, bytes) else str(graph)
-    providers = [(BEST_FIRST[provider], {**PRESET.get(provider, {}), **settings.options})]
+    chosen = {**PRESET.get(provider, {}), **more, **settings.options}
+    if provider == "tensorrt":
+        chosen = {**tensorrt.kept(graph, installed(), chosen), **chosen}
+    providers = [(BEST_FIRST[provider], chosen)]
     try:
         return ort.InferenceSession(source, sess_options=options, providers=providers)
     except Exception as error:  # onnxruntime raises many types, some of them private
@@ -213,39 +286,6 @@ def _thrifty(provider: str) -> Any:
     options = onnxruntime().RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
-
-
-def _refuse_fallback(session: Any, provider: str) -> None:
-    """ONNX Runtime goes on with the CPU when a provider fails or takes no node; we do not.
-
-    Raises:
-        MissingRequirement: when the provider computes no part of the graph.
-    """
-    full, used = BEST_FIRST[provider], session.get_providers()
-    if used[0] == full and provider != "cpu" and hasattr(session, _ASSIGNMENT):
-        used = [part.ep_name for part in getattr(session, _ASSIGNMENT)()] or [full]
-    if full not in used:
-        raise MissingRequirement(
-            f"the provider '{provider}' was asked for but did not take the graph",
-            got=", ".join(dict.fromkeys(used)),
-            hint="`genloom doctor` says why; `--provider auto` takes the best that works",
-        )
-
-
-def _refuse_unknown(session: Any, provider: str, options: Mapping[str, str]) -> None:
-    """Refuse options that ONNX Runtime takes without a word and does nothing with.
-
-    A provider reports the options it knows; some report none at all and are believed. The CPU has
-    none.
-
-    Raises:
-        GenloomError: with the nearest right name.
-    """
-    known = session.get_provider_options().get(BEST_FIRST[provider], {})
-    for name in options:
-        if name not in known and (known or provider == "cpu"):
-            hint = did_you_mean(name, known) if known else "It has none"
-            raise GenloomError(f"the provider '{provider}' has no option '{name}'", hint=hint)
 
 
 def _type_name(text: str) -> str:

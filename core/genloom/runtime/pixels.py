@@ -6,11 +6,11 @@ floats, and no pass over them in Python. Written straight into the protobuf, as 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 from genloom.errors import ModelError
-from genloom.runtime import proto
+from genloom.runtime import messages, proto
+from genloom.runtime.messages import BYTE, FLOAT
 
 IMAGE, RESULT, MEAN = "image_pixels", "result_pixels", "result_mean"
 """Ports of a graph that `in_pixels` made; `result_mean` is a number that is finite if all are."""
@@ -18,10 +18,16 @@ IMAGE, RESULT, MEAN = "image_pixels", "result_pixels", "result_mean"
 OLDEST = 13
 """The first opset in which the nodes are written as they are here."""
 
-_FLOAT, _BYTE = 1, 2  # TensorProto.DataType
 _GRAPH = 7
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_INT, _INTS = 2, 7  # AttributeProto.AttributeType
+
+_PREFIX = "pixels/"
+"""What names of values between the nodes begin with."""
+
+
+def is_ours(names: Iterable[str]) -> bool:
+    """Whether a node whose inputs and outputs have these names is one that `in_pixels` wrote."""
+    return any(name.startswith(_PREFIX) or name in (IMAGE, RESULT, MEAN) for name in names)
 
 
 def in_pixels(model: bytes, image: str, result: str | None) -> bytes:
@@ -42,47 +48,50 @@ def in_pixels(model: bytes, image: str, result: str | None) -> bytes:
         graph = _around(list(_inner(graphs[0])), image, result)
     except (IndexError, ValueError):
         raise ModelError("not an ONNX file", expected="the protobuf of an ONNX model") from None
-    return b"".join(_field(n, graph if n == _GRAPH else value) for n, value in fields)
+    return b"".join(messages.field(n, graph if n == _GRAPH else value) for n, value in fields)
 
 
 def _around(
     fields: Sequence[tuple[int, int | memoryview]], image: str, result: str | None
 ) -> bytes:
     before = [
-        _node("Cast", [IMAGE], "pixels/floats", to=_FLOAT),
-        _node("Mul", ["pixels/floats", "pixels/unit"], "pixels/scaled"),
-        _node("Transpose", ["pixels/scaled"], image, perm=(0, 3, 1, 2)),
+        messages.node("Cast", [IMAGE], "pixels/floats", to=FLOAT),
+        messages.node("Mul", ["pixels/floats", "pixels/unit"], "pixels/scaled"),
+        messages.node("Transpose", ["pixels/scaled"], image, perm=(0, 3, 1, 2)),
     ]
     numbers = {"unit": 1 / 255}
     after = []
     if result is not None:
         numbers |= {"zero": 0.0, "one": 1.0, "top": 255.0, "half": 0.5}
         after = [
-            _node("ReduceMean", [result], MEAN, keepdims=0),
-            _node("Clip", [result, "pixels/zero", "pixels/one"], "pixels/clipped"),
-            _node("Mul", ["pixels/clipped", "pixels/top"], "pixels/large"),
-            _node("Add", ["pixels/large", "pixels/half"], "pixels/raised"),
-            _node("Floor", ["pixels/raised"], "pixels/whole"),
-            _node("Cast", ["pixels/whole"], "pixels/bytes", to=_BYTE),
-            _node("Transpose", ["pixels/bytes"], RESULT, perm=(0, 2, 3, 1)),
+            messages.node("ReduceMean", [result], MEAN, keepdims=0),
+            messages.node("Clip", [result, "pixels/zero", "pixels/one"], "pixels/clipped"),
+            messages.node("Mul", ["pixels/clipped", "pixels/top"], "pixels/large"),
+            messages.node("Add", ["pixels/large", "pixels/half"], "pixels/raised"),
+            messages.node("Floor", ["pixels/raised"], "pixels/whole"),
+            messages.node("Cast", ["pixels/whole"], "pixels/bytes", to=BYTE),
+            messages.node("Transpose", ["pixels/bytes"], RESULT, perm=(0, 2, 3, 1)),
         ]
-    parts = [_field(_NODE, node) for node in before]
-    parts += [_field(number, value) for number, value in fields if number == _NODE]
-    parts += [_field(_NODE, node) for node in after]
-    parts += [_field(_INITIALIZER, _number(f"pixels/{n}", value)) for n, value in numbers.items()]
+    parts = [messages.field(_NODE, node) for node in before]
+    parts += [messages.field(number, value) for number, value in fields if number == _NODE]
+    parts += [messages.field(_NODE, node) for node in after]
+    parts += [
+        messages.field(_INITIALIZER, messages.scalar(f"pixels/{n}", value))
+        for n, value in numbers.items()
+    ]
     missing = {image, result} - {None}
     for number, value in fields:
         if number == _NODE:
             continue
         name = _name(value) if number in (_INPUT, _OUTPUT) else ""
         if number == _INPUT and name == image:
-            value = memoryview(_value(IMAGE, _BYTE, _sides(value)))
+            value = memoryview(_value(IMAGE, BYTE, _sides(value)))
             missing.discard(image)
         elif number == _OUTPUT and name == result:
-            parts.append(_field(_OUTPUT, _value(MEAN, _FLOAT, ())))
-            value = memoryview(_value(RESULT, _BYTE, _sides(value)))
+            parts.append(messages.field(_OUTPUT, _value(MEAN, FLOAT, ())))
+            value = memoryview(_value(RESULT, BYTE, _sides(value)))
             missing.discard(result)
-        parts.append(_field(number, value))
+        parts.append(messages.field(number, value))
     if missing:
         raise ModelError("the graph lacks a port", expected=" and ".join(map(str, missing)))
     return b"".join(parts)
@@ -123,44 +132,7 @@ def _inner(message: int | memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 def _value(name: str, kind: int, sides: Iterable[bytes] | None) -> bytes:
     """A ValueInfoProto."""
-    tensor = _field(1, kind)
+    tensor = messages.field(1, kind)
     if sides is not None:
-        tensor += _field(2, b"".join(_field(1, side) for side in sides))
-    return _field(1, name.encode()) + _field(2, _field(1, tensor))
-
-
-def _number(name: str, value: float) -> bytes:
-    """A TensorProto of one float."""
-    return _field(2, _FLOAT) + _field(8, name.encode()) + _field(9, struct.pack("<f", value))
-
-
-def _node(
-    operator: str, inputs: Sequence[str], output: str, **attributes: int | tuple[int, ...]
-) -> bytes:
-    """A NodeProto."""
-    parts = [_field(1, name.encode()) for name in inputs]
-    parts += [_field(2, output.encode()), _field(4, operator.encode())]
-    for name, value in attributes.items():
-        said = _field(1, name.encode())
-        if isinstance(value, int):
-            said += _field(3, value) + _field(20, _INT)
-        else:
-            said += b"".join(_field(8, one) for one in value) + _field(20, _INTS)
-        parts.append(_field(5, said))
-    return b"".join(parts)
-
-
-def _field(number: int, value: int | bytes | memoryview) -> bytes:
-    """One field of a message: an integer, or bytes with their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    return b"".join((_varint(number << 3 | 2), _varint(len(value)), value))
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+        tensor += messages.field(2, b"".join(messages.field(1, side) for side in sides))
+    return messages.field(1, name.encode()) + messages.field(2, messages.field(1, tensor))

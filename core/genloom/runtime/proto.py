@@ -61,17 +61,17 @@ def facts(model: bytes) -> GraphFacts:
     try:
         for number, value in walk.fields(memoryview(model)):
             if number == _MODEL_OPSET:
-                entry = dict(walk.fields(_bytes(value)))
-                if bytes(_bytes(entry.get(_OPSET_DOMAIN, memoryview(b"")))) in (b"", b"ai.onnx"):
-                    opset = int(_number(entry.get(_OPSET_VERSION, 0)))
+                entry = dict(walk.fields(data(value)))
+                if bytes(data(entry.get(_OPSET_DOMAIN, memoryview(b"")))) in (b"", b"ai.onnx"):
+                    opset = int(whole(entry.get(_OPSET_VERSION, 0)))
             elif number == _MODEL_GRAPH:
-                walk.graph(_bytes(value))
+                walk.graph(data(value))
             elif number == _MODEL_TRAINING:
-                for part, inner in walk.fields(_bytes(value)):
+                for part, inner in walk.fields(data(value)):
                     if part in _TRAINING_GRAPHS:
-                        walk.graph(_bytes(inner))
+                        walk.graph(data(inner))
             elif number == _MODEL_FUNCTION:
-                walk.function(_bytes(value))
+                walk.function(data(value))
     except (IndexError, ValueError, UnicodeDecodeError, RecursionError):
         raise ModelError("not an ONNX file", expected="the protobuf of an ONNX model") from None
     return GraphFacts(opset, frozenset(walk.operators), walk.external)
@@ -108,44 +108,44 @@ class _Walk:
     def graph(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             if number == _GRAPH_NODE:
-                self._node(_bytes(value))
+                self._node(data(value))
             elif number == _GRAPH_TENSOR:
-                self._tensor(_bytes(value))
+                self._tensor(data(value))
             elif number == _GRAPH_SPARSE:
-                self._sparse(_bytes(value))
+                self._sparse(data(value))
 
     def function(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             if number == _FUNCTION_NODE:
-                self._node(_bytes(value))
+                self._node(data(value))
             elif number == _FUNCTION_ATTRIBUTE:
-                self._attribute(_bytes(value))
+                self._attribute(data(value))
 
     def _node(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             if number == _NODE_OPERATOR:
-                self.operators.add(bytes(_bytes(value)).decode())
+                self.operators.add(text(value))
             elif number == _NODE_ATTRIBUTE:
-                self._attribute(_bytes(value))
+                self._attribute(data(value))
 
     def _attribute(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             if number in _ATTRIBUTE_GRAPHS:
-                self.graph(_bytes(value))
+                self.graph(data(value))
             elif number in _ATTRIBUTE_TENSORS:
-                self._tensor(_bytes(value))
+                self._tensor(data(value))
             elif number in _ATTRIBUTE_SPARSE:
-                self._sparse(_bytes(value))
+                self._sparse(data(value))
 
     def _sparse(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             if number in _SPARSE_TENSORS:
-                self._tensor(_bytes(value))
+                self._tensor(data(value))
 
     def _tensor(self, message: memoryview) -> None:
         for number, value in self.fields(message):
             # Enumerations are 32 bits wide, whatever a file writes.
-            if number == _TENSOR_LOCATION and _number(value) & 0xFFFFFFFF == 1:
+            if number == _TENSOR_LOCATION and whole(value) & 0xFFFFFFFF == 1:
                 self.external = True
 
     def fields(self, message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -159,16 +159,34 @@ class _Walk:
             yield found
 
 
-def _bytes(value: int | memoryview) -> memoryview:
+def data(value: int | memoryview) -> memoryview:
+    """The value of a field that is a message, a text or bytes."""
     if isinstance(value, int):
         raise ValueError("a number where a message was expected")
     return value
 
 
-def _number(value: int | memoryview) -> int:
+def text(value: int | memoryview) -> str:
+    """The value of a field that is a text."""
+    return bytes(data(value)).decode()
+
+
+def whole(value: int | memoryview) -> int:
+    """The value of a field that is an integer."""
     if not isinstance(value, int):
         raise ValueError("a message where a number was expected")
     return value
+
+
+def numbers(value: int | memoryview) -> list[int]:
+    """The value of one of the fields that a list of integers is written as: one, or all of them."""
+    if isinstance(value, int):
+        return [value]
+    found, position = [], 0
+    while position < len(value):
+        one, position = _varint(value, position)
+        found.append(one)
+    return found
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:

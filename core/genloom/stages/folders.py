@@ -85,16 +85,16 @@ def _by_folder(files: Iterable[Path]) -> Iterator[Names]:
 
 def _inside(folder: Path) -> tuple[list[str], list[str]]:
     """Names in a folder: of its folders, without links, and of what may be pictures."""
-    folders, others = [], []
+    folders, files, endings = [], [], tuple(imaging.READABLE)
     with os.scandir(folder) as entries:
         for entry in entries:
+            name = entry.name
             if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
+                folders.append(name)
+            elif name[0] == "." or not name.lower().endswith(endings):
+                continue
             elif not entry.is_symlink() or not os.path.isdir(entry.path):
-                others.append(entry.name)
-    endings = tuple(imaging.READABLE)
-    files = [name for name in others if name.lower().endswith(endings) and name[0] != "."]
-    files.sort()  # neighbours in the journal are asked for together
+                files.append(name)
     return folders, files
 
 
@@ -121,13 +121,18 @@ def walk(inputs: Inputs, *, recursive: bool) -> Iterator[Listing]:
     seen = _Seen() if _may_meet(roots, folders) else None
     for root in roots:
         root.check_outside(out)
-        index = folders.index(root.folder.resolve())
+        real_root = root.folder.resolve()
+        index = folders.index(real_root)
         for folder, names in root.names(recursive, out):
-            new = names if seen is None else seen.new(folder, names)
-            below = _below(folder, root.folder)
+            way = str(Path(folder).relative_to(root.folder))  # `..` in a glob stays
+            way = "" if way == os.curdir else f"{way}{os.sep}"
+            # Only names and globs lead through links; resolving a very deep folder takes minutes.
             ordered = root.files is not None
+            real = os.path.realpath(folder) if ordered else os.path.join(real_root, way[:-1])
+            new = names if seen is None else seen.new(real, names)
+            below = _normal(way.replace(os.sep, "/"))
             place, key = f"{prefixes[index]}{below}", f"{index}/{below}"
-            yield _Folder(folder, new, place, key, ordered=ordered)
+            yield _Folder(folder, real, new, place, key, ordered=ordered)
 
 
 def _roots(paths: Sequence[str]) -> list[_Root]:
@@ -220,9 +225,8 @@ class _Seen:
     def __init__(self) -> None:
         self._places: set[str] = set()
 
-    def new(self, folder: str, names: Sequence[str]) -> list[str]:
-        """The files that were not met before, each once."""
-        real = os.path.realpath(folder)
+    def new(self, real: str, names: Sequence[str]) -> list[str]:
+        """The files of a folder, whose links are resolved, that were not met before, each once."""
         places = {os.path.join(real, name): name for name in names}
         new = [name for place, name in places.items() if place not in self._places]
         self._places.update(places)
@@ -234,6 +238,7 @@ class _Folder:
 
     Args:
         folder: where they lie.
+        real: the same, with links resolved.
         names: of the files.
         place: what comes before their names in the names of results, with a slash at its end.
         key: what comes before their names in their keys.
@@ -241,13 +246,18 @@ class _Folder:
     """
 
     def __init__(
-        self, folder: str, names: list[str], place: str, key: str, *, ordered: bool
+        self, folder: str, real: str, names: list[str], place: str, key: str, *, ordered: bool
     ) -> None:
-        self._folder, self._names, self._place, self._key = folder, names, place, key
-        self._ordered = ordered
+        self._folder, self._real, self._found = folder, real, names
+        self._place, self._key, self._ordered = place, key, ordered
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._found)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The names, as they are when neighbours in the journal are to be asked for together."""
+        return self._found if self._ordered else sorted(self._found)
 
     def sketches(self) -> Iterator[Sketch | None]:
         """What each file is known by; None for one that is gone."""
@@ -256,7 +266,7 @@ class _Folder:
             return
         # Millions pass here: texts are a good deal quicker than paths.
         place, key, way = self._place, self._key, os.path.join(self._folder, "")
-        real = os.path.join(os.path.realpath(self._folder), "")
+        real = os.path.join(self._real, "")
         for name in self._names:
             try:
                 stat = os.stat(way + name)
@@ -305,12 +315,6 @@ class _Folder:
             note = f"named {_stem(unique)}, because another name differs only in its Unicode form"
             found[position] = unique, note if count > 1 else ""
         return found
-
-
-def _below(folder: str, root: Path) -> str:
-    """The way from a root to a folder, with a slash at its end; empty for the root itself."""
-    own = _normal(Path(folder).relative_to(root).as_posix())
-    return "" if own == "." else f"{own}/"
 
 
 def _ending(name: str) -> str:

@@ -26,13 +26,13 @@ PATCH, WINDOW = 7, 21
 """Sides of a patch and of the window in which non-local means looks for others, as recommended."""
 
 
-def denoisers() -> tuple[dict[str, Denoiser], list[str]]:
-    """The methods at hand by name, and in words which are not."""
+def denoisers(channels: int = 3) -> tuple[dict[str, Denoiser], list[str]]:
+    """The methods at hand for pictures of so many channels by name, and in words which are not."""
     found: dict[str, Denoiser] = {"noisy": noisy, "non-local means": non_local_means}
     notes = []
     for name, method, packages in (
         ("wavelet", wavelet, ("scikit-image", "PyWavelets")),
-        ("CBM3D", cbm3d, ("bm3d",)),
+        ("BM3D" if channels == 1 else "CBM3D", cbm3d, ("bm3d",)),
     ):
         lacking = [package for package in packages if find_spec(MODULES[package]) is None]
         if lacking:
@@ -73,6 +73,8 @@ def wavelet(picture: Array, sigma: float) -> Array:
     """Soft thresholds on wavelet coefficients: BayesShrink (Chang et al. 2000) in scikit-image."""
     from skimage.restoration import denoise_wavelet
 
+    if sigma == 0:
+        return picture
     said: dict[str, Any] = {"sigma": sigma / 255, "method": "BayesShrink", "mode": "soft"}
     if picture.shape[2] == 3:
         said |= {"convert2ycbcr": True, "channel_axis": -1}
@@ -80,7 +82,12 @@ def wavelet(picture: Array, sigma: float) -> Array:
 
 
 def cbm3d(picture: Array, sigma: float) -> Array:
-    """(C)BM3D (Dabov et al. 2007) in the package `bm3d` of its authors; its licence is not free."""
+    """(C)BM3D (Dabov et al. 2007) in the package `bm3d` of its authors; its licence is not free.
+
+    It divides by σ; at 0 there is nothing to do.
+    """
+    if sigma == 0:
+        return picture
     import bm3d
 
     if picture.shape[2] == 1:

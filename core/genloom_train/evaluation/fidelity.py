@@ -22,6 +22,9 @@ CELLS = 8
 RING = 3
 """So many lines from one of the grid's are those that it is compared with."""
 
+LEAST = 8
+"""Height and width in pixels of what is judged, at least."""
+
 Perceptual = Callable[[Array, Array], float]
 
 
@@ -51,6 +54,11 @@ def fidelity(
     return found
 
 
+def least_side(border: int) -> int:
+    """Height and width that a picture has at least, if so much is cut off on each side."""
+    return LEAST + 2 * border
+
+
 def without_border(picture: Array, border: int) -> Array:
     """The picture without its outermost pixels.
 
@@ -58,10 +66,10 @@ def without_border(picture: Array, border: int) -> Array:
         GenloomError: when too little would be left.
     """
     height, width = picture.shape[:2]
-    if min(height, width) - 2 * border < 8:
+    if min(height, width) < least_side(border):
         raise GenloomError(
             "the picture is too small to be judged",
-            expected=f"at least {8 + 2 * border} pixels in height and width",
+            expected=f"at least {least_side(border)} pixels in height and width",
             got=f"{width}×{height}",
             hint="Cut less off: --border 0" if border else "",
         )

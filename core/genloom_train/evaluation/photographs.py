@@ -44,6 +44,7 @@ class Wanted:
         crop: only the middle of each, so many pixels in height and width.
         channels: 1 takes them as grey pictures.
         multiple: height and width are cut to multiples of this.
+        least: pictures that are then smaller than this are left out.
     """
 
     dataset: str | None = None
@@ -54,6 +55,7 @@ class Wanted:
     crop: int | None = None
     channels: int = 3
     multiple: int = 1
+    least: int = 1
 
 
 class Photographs:
@@ -81,10 +83,15 @@ class Photographs:
                 self.notes.append(f"{name} is left out: not a readable picture")
                 continue
             picture = _middle(picture, self._wanted.crop, self._wanted.multiple)
-            if not picture.size:
-                self.notes.append(f"{name} is left out: it is too small")
+            if min(picture.shape[:2]) < self._wanted.least:
+                self.notes.append(self._too_small(name, picture))
                 continue
             yield Photograph(name, np.ascontiguousarray(picture))
+
+    def _too_small(self, name: str, picture: Array) -> str:
+        height, width = picture.shape[:2]
+        least = self._wanted.least
+        return f"{name} is left out: it is too small, {width}×{height}; at least {least}×{least}"
 
     def _of_a_data_set(self, name: str, catalog: Catalog) -> None:
         wanted = self._wanted

@@ -15,10 +15,11 @@ from genloom import options
 from genloom.api import OpenModel
 from genloom.catalog import Catalog
 from genloom.errors import GenloomError, MissingRequirement
+from genloom.pipeline import model_options
 from genloom.testing import FakeRun
 from genloom.types import Array, Batch, Item, as_dtype
 from genloom_train.evaluation.classical import Enlarger, denoisers, enlargers
-from genloom_train.evaluation.fidelity import Perceptual, fidelity, without_border
+from genloom_train.evaluation.fidelity import Perceptual, fidelity, least_side
 from genloom_train.evaluation.perceptual import open_lpips
 from genloom_train.evaluation.photographs import Photograph, Photographs, Wanted
 from genloom_train.evaluation.restored import MILLISECONDS, Restored, Row
@@ -98,8 +99,8 @@ class _Measurement:
         self.border = request.border
         if self.border is None:
             self.border = 0 if self.card.scale == 1 else self.card.scale
-        self.pictures = Photographs(self._wanted(), catalog)
-        self.methods, self.notes = methods(self.model, catalog, request.ensemble)
+        self.pictures = Photographs(self._wanted(least_side(self.border)), catalog)
+        self.methods, self.notes = methods(self.model, catalog, request.ensemble, request.threads)
         self.lpips = self._lpips()
         self.rows = [
             Row(condition, method.name, method.own)
@@ -112,7 +113,6 @@ class _Measurement:
         names: list[str] = []
         for picture in self.pictures:
             self.say(picture.name)
-            without_border(picture.pixels, self.border or 0)
             if not names:
                 self._warm_up(picture)
             rows = iter(self.rows)
@@ -128,11 +128,11 @@ class _Measurement:
             notes=(*self.notes, *self.pictures.notes),
         )
 
-    def _wanted(self) -> Wanted:
+    def _wanted(self, least: int) -> Wanted:
         r = self.request
         return Wanted(
             dataset=r.dataset, options=r.options, data=r.data, count=r.count, seed=r.seed,
-            crop=r.crop, channels=self.card.channels, multiple=self.card.scale,
+            crop=r.crop, channels=self.card.channels, multiple=self.card.scale, least=least,
         )  # fmt: skip
 
     def _lpips(self) -> Perceptual | None:
@@ -185,7 +185,7 @@ class _Measurement:
 
 
 def methods(
-    model: OpenModel, catalog: Catalog, ensemble: int = 1
+    model: OpenModel, catalog: Catalog, ensemble: int = 1, threads: int = 0
 ) -> tuple[list[Method], list[str]]:
     """What a network is measured beside, then the network; and notes on what is not at hand."""
     card = model.card
@@ -193,16 +193,16 @@ def methods(
         found = [Method(name, _by(enlarge, card.scale)) for name, enlarge in enlargers().items()]
         own = Method(card.name, lambda picture, level: model(picture, ensemble=ensemble), "")
         return [*found, own], []
-    others, notes = denoisers()
+    others, notes = denoisers(card.channels)
     found = [Method(name, denoise) for name, denoise in others.items()]
-    return found + _own(model, catalog, ensemble), notes
+    return found + _own(model, catalog, ensemble, threads), notes
 
 
 def _by(enlarge: Enlarger, scale: int) -> Callable[[Array, float], Array]:
     return lambda picture, level: enlarge(picture, scale)
 
 
-def _own(model: OpenModel, catalog: Catalog, ensemble: int) -> list[Method]:
+def _own(model: OpenModel, catalog: Catalog, ensemble: int, threads: int) -> list[Method]:
     """A network that keeps the size: told the noise level, and left to itself."""
     port = model.card.parts[NETWORK].inputs.get("noise_level")
     if port is None:
@@ -220,7 +220,11 @@ def _own(model: OpenModel, catalog: Catalog, ensemble: int) -> list[Method]:
         return found
     made: Any = stage
     by_itself = made(model=model.card.name, sigma="auto", ensemble=ensemble)
-    run = FakeRun({model.card.name: model.model})
+    asked = {name for _, name in model_options(by_itself) if name not in (None, model.card.name)}
+    others = {
+        name: genloom.open_model(name, threads=threads, catalog=catalog).model for name in asked
+    }
+    run = FakeRun({model.card.name: model.model, **others})
 
     def alone(picture: Array, level: float) -> Array:
         batch = Batch.images([Item(key="picture", name="picture")], picture[None])

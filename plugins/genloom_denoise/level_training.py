@@ -1,0 +1,94 @@
+"""How the estimator of noise levels is trained: on clean photographs, spoilt in all known ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from genloom.card import Port, SizeRule
+from genloom_denoise import NoiseLevelConfig
+from genloom_denoise.level import CELL, OFFSET
+from genloom_denoise.level_network import NoiseLevelNetwork, pooled
+from genloom_denoise.spoiling import filed, spoilt
+from genloom_train.data import Samples
+from genloom_train.degradations import as_in_a_file, gaussian_noise
+from genloom_train.training import Graph, Shape, Tensors, Training, check_multiple, whole
+
+CHUNK = 8
+SIGMA, QUALITY = 15, 85
+"""Noise, in 8-bit units, and quality of JPEG in the validation."""
+PREVIEW_PICTURES = 4
+
+
+class NoiseLevelTraining(Training):
+    """Minimises the absolute error of the logarithm of the level, in 8-bit units, plus `OFFSET`."""
+
+    config: NoiseLevelConfig
+    any_size = True
+
+    def __init__(self, config: NoiseLevelConfig, shape: Shape, labels: Any = ()) -> None:
+        super().__init__(config, shape, labels)
+        check_multiple(shape, CELL, "the network sees cells of 8×8 pixels")
+
+    def build(self) -> nn.Module:
+        """A fresh network."""
+        return NoiseLevelNetwork(self.config, self.shape[0])
+
+    def losses(self, module: nn.Module, batch: Tensors) -> dict[str, Tensor]:
+        """The error, about as a share of the level."""
+        noisy, level = spoilt(batch.image, self.config)
+        return {"loss": _error(pooled(*module(_moved(noisy))), level).mean()}
+
+    def validate(
+        self, module: nn.Module, samples: Samples, device: torch.device
+    ) -> dict[str, float]:
+        """Mean errors for white noise, for it in a JPEG file, and what is found in clean pictures.
+
+        Errors are those that are minimised, the last figure is a level in 8-bit units.
+        """
+        white, jpeg, clean = [], [], []
+        for chunk in samples.chunks(CHUNK):
+            image = whole(Tensors.of(chunk, device).image, CELL)
+            level = torch.full((len(image),), SIGMA / 255, device=device)
+            noisy = as_in_a_file(gaussian_noise(image, level))
+            in_jpeg = filed(noisy, torch.full((len(image),), QUALITY), 1.0)
+            true = (in_jpeg - image).square().flatten(1).mean(1).sqrt()
+            white.append(_error(pooled(*module(noisy)), level))
+            jpeg.append(_error(pooled(*module(in_jpeg)), true))
+            clean.append(pooled(*module(image)).exp() - OFFSET)
+        named = {"error_white": white, "error_jpeg": jpeg, "level_clean": clean}
+        return {name: float(torch.cat(values).mean()) for name, values in named.items()}
+
+    def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
+        """A row for each of a few pictures: clean, spoilt, and as grey as the level found."""
+        clean = batch.image[:PREVIEW_PICTURES]
+        noisy, _ = spoilt(clean, self.config)
+        level = ((pooled(*module(whole(noisy, CELL))).exp() - OFFSET) / 255).clamp(0, 1)
+        shown = [clean, noisy.clamp(0, 1), level[:, None, None, None].expand_as(clean)]
+        return torch.stack(shown, dim=1).flatten(0, 1), len(shown)
+
+    def graphs(self, module: nn.Module) -> dict[str, Graph]:
+        """`estimator`, free in batch, height and width."""
+        image = Port(axes=("batch", self.shape[0], "height", "width"), range=(0.0, 1.0))
+        cells = Port(axes=("batch", "rows", "columns"))
+        outputs = {"log_level": cells, "confidence": cells}
+        return {"estimator": Graph(module=module, inputs={"image": image}, outputs=outputs)}
+
+    def card(self) -> dict[str, Any]:
+        """The size rule."""
+        return {"size": SizeRule(multiple=CELL, minimum=2 * CELL)}
+
+
+def _error(found: Tensor, level: Tensor) -> Tensor:
+    """How far apart an estimate, as the network gives it, and a level in σ / 255 are, (N,)."""
+    return (found - (255 * level + OFFSET).log()).abs()
+
+
+def _moved(image: Tensor) -> Tensor:
+    """Half of the time a crop whose cells are not those of JPEG's blocks."""
+    if torch.rand(()) < 0.5:
+        return image
+    top, left = torch.randint(1, CELL, (2,)).tolist()
+    return whole(image[:, :, top:, left:], CELL)
