@@ -28,14 +28,14 @@ import time
 from pathlib import Path
 
 from genloom import imaging
-from genloom.engine import commit, execute, model
+from genloom.engine import commit, execute, model, syncing
 from genloom.engine.journal import Journal
 
 PLACES = {
     "decoding": (imaging, "read"),
     "computing": (model.CompiledModel, "image"),
     "writing": (imaging, "write"),
-    "syncing": (commit, "_sync"),
+    "syncing": (syncing, "_sync"),
     "claiming": (Journal, "claim"),
     "renaming": (commit.Committer, "_place"),
     "recording": (Journal, "record"),

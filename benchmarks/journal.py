@@ -6,6 +6,8 @@ Makes the folders and the journal of a run that is done, without the run: empty 
 of a thousand, or pictures drawn from a model's prior. Then times `genloom run`, which has
 nothing to do but find that out, and `genloom status`, as whole processes, start-up included. Items
 a second are those of CPU time, which other work on the machine changes less than the clock's.
+Of files, `bare` is what no tool can do without: a process that reads the names in all folders and
+looks at size and time of each file, once.
 """
 
 import argparse
@@ -18,6 +20,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+BARE = """
+import os, sys
+for folder in os.scandir(sys.argv[1]):
+    for entry in os.scandir(folder):
+        os.stat(entry.path)
+"""
 
 GENLOOM = [sys.executable, "-c", "from genloom.cli import main; main()"]
 
@@ -53,10 +62,13 @@ def measure(kind: str, count: int, work: Path) -> list[dict]:
     making.start()
     making.join()
     commands = {"run": [str(pipeline), *inputs, "-o", str(out), "-q"], "status": [str(out)]}
+    started = {name: [*GENLOOM, name, *arguments] for name, arguments in commands.items()}
+    if inputs:
+        started = {"bare": [sys.executable, "-c", BARE, *inputs], **started}
     rows = []
-    for command, arguments in commands.items():
+    for command, arguments in started.items():
         row = {"kind": kind, "count": count, "command": command}
-        row |= timed([*GENLOOM, command, *arguments])
+        row |= timed(arguments)
         if row["ok"]:
             rate = count / row["cpu"]
             print(

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 
 from genloom import imaging, load_pipeline, models
 from genloom.catalog import Catalog
-from genloom.engine import commit, stream
+from genloom.engine import commit, stream, syncing
 from genloom.runtime.ort import OnnxRuntime
 
 HERE = Path(__file__).parent
@@ -152,7 +152,7 @@ def own(inputs: Path, out: Path, count: int) -> None:
     meter.put("reading inputs", stream, "with_bytes")
     meter.put("hashing inputs", stream, "signed")
     meter.put("committing", commit.Committer, "flush")
-    meter.put("syncing", commit, "_sync")
+    meter.put("syncing", syncing, "_sync")
     plan = load_pipeline("reconstruct").plan(inputs, out, provider="cpu", workers=1, threads=1)
     from genloom.engine.execute import execute
 

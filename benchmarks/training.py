@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -64,7 +63,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, {device_in_words(where)}")
     for name in options.models:
         config, batch = MODELS[name]
-        with ThreadPoolExecutor(len(settings)) as pool, tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:
             runs = {}
             for setting, changes in settings.items():
                 train = TrainOptions(steps=DONE, batch=batch, warmup=200, clip=500, ema=0.999,
@@ -77,15 +76,14 @@ def main() -> None:
                         fabric(options.device, train.precision),
                         Path(folder),
                     ),
-                    pool,
                 )
             rates = measure(runs, options.windows, options.seconds)
         show(f"{name} VAE, batch {batch}", {key: [r * batch for r in rates[key]] for key in rates})
 
 
-def steps_of(trainer: Trainer, pool: ThreadPoolExecutor) -> Iterator[None]:
+def steps_of(trainer: Trainer) -> Iterator[None]:
     """One training step for each time it is asked."""
-    for batch in batches_of(trainer, pool):
+    for batch in batches_of(trainer):
         trainer.advance(batch)
         yield
 

@@ -1,6 +1,6 @@
 """The loop people write by hand: Pillow, one ONNX Runtime session, Pillow, all with defaults.
 
-python benchmarks/peers/enlarge_ort.py GRAPH INPUT OUT
+python benchmarks/peers/enlarge_ort.py GRAPH INPUT OUT [CPUExecutionProvider]
 """
 
 import sys
@@ -11,8 +11,9 @@ import onnxruntime
 from PIL import Image
 
 
-def main(graph: str, source: str, out: str) -> None:
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+def main(graph: str, source: str, out: str, provider: str = "CPUExecutionProvider") -> None:
+    session = onnxruntime.InferenceSession(graph, providers=[provider])
+    assert session.get_providers()[0] == provider, f"{provider} does not work here"
     Path(out).mkdir(parents=True)
     for path in sorted(Path(source).iterdir()):
         with Image.open(path) as image:

@@ -248,6 +248,9 @@ class Card(_Entry):
         scale: output size over input size.
         receptive_field: width in pixels of the square of input that one output pixel depends on
             (measured at export), or `global`.
+        precision: what the graphs are computed in: `auto` for what a run asks for, or `fp32` for a
+            model that lower precisions are known not to do for. That is then heeded by every
+            runtime, whatever a run asks for, and without a word.
         latent: shape of one latent, without the batch axis.
         likelihood: of pictures given latents, for a variational model.
         labels: names of the classes of the training data, where it had such.
@@ -267,6 +270,7 @@ class Card(_Entry):
     size: SizeRule = SizeRule()
     scale: int = Field(default=1, ge=1, le=MAX_SCALE)
     receptive_field: Annotated[int, Field(ge=1)] | Literal["global"] = "global"
+    precision: Literal["auto", "fp32"] = "auto"
     latent: Shape | None = None
     likelihood: Likelihood | None = None
     labels: tuple[str, ...] = ()
@@ -275,6 +279,17 @@ class Card(_Entry):
     tensors: Tensors | None = None
     metrics: dict[str, float] = {}
     origin: Origin = Origin()
+
+    @model_validator(mode="after")
+    def _one_precision(self) -> Card:
+        int8 = [name for name, part in self.parts.items() if part.int8]
+        if self.precision != "auto" and int8:
+            raise PydanticCustomError(
+                "precision",
+                "no int8 form of a part where 'precision' is {precision}",
+                {"precision": self.precision},
+            )
+        return self
 
     @property
     def graphs(self) -> frozenset[str]:

@@ -23,6 +23,10 @@ SIDECAR = ".json"
 """What is added to the whole name of a picture's file for the one beside it with its record."""
 
 
+STATE_FOLDER = ".genloom"
+"""The folder in OUT that the journal lies in; no result goes there."""
+
+
 class _Part(BaseModel):
     """Frozen; a later version may say more, which is left out."""
 
@@ -41,12 +45,17 @@ class StageRecord(_Part):
 
 
 class ModelRecord(_Part):
-    """A model by name, its digest (see `Model.digest`), the provider that ran it, and how."""
+    """A model by name, its digest (see `Model.digest`), the provider that ran it, and how.
+
+    Attributes:
+        tile: side in pixels of the tiles that large pictures were cut into.
+    """
 
     name: str
     digest: str
     provider: str = ""
     precision: str = "fp32"
+    tile: int | None = None
 
 
 class PluginRecord(_Part):
@@ -82,7 +91,6 @@ class Record(_Part):
         stages: the stages, up to the one that wrote the picture.
         models: the models their options name.
         plugins: who brought those stages and models, if not genloom.
-        tile: side in pixels of the tiles that large pictures were cut into.
         input: what it was made of; None for a sample.
         key: what its random numbers come from, besides the seed: of a sample its number, of a file
             its path below the input folder. Only there where random numbers were drawn.
@@ -96,7 +104,6 @@ class Record(_Part):
     stages: tuple[StageRecord, ...]
     models: tuple[ModelRecord, ...] = ()
     plugins: tuple[PluginRecord, ...] = ()
-    tile: int | None = None
     input: InputRecord | None = None
     key: str = ""
     child: str = ""

@@ -16,7 +16,7 @@ from genloom.catalog import Catalog
 from genloom.errors import GenloomError, UnknownName
 from genloom.models import Bundle
 from genloom.types import Array
-from genloom_train.blocks import Residual
+from genloom_train.blocks import Growth
 from genloom_train.recipe import shipped_recipes
 from genloom_train.training import Graph, Training
 
@@ -46,8 +46,9 @@ def begin_with(training: Training, module: nn.Module, bundle: Bundle) -> None:
     """Give the parts of a module that are exported the weights that a bundle's graphs hold.
 
     What is not exported, as a discriminator, keeps its first weights. The exporter keeps the names
-    of weights, so they are found by name. Residual blocks that the bundle lacks begin by changing
-    nothing, so that a deeper network begins where the bundle stands (Chen et al. 2016, Net2Net).
+    of weights, so they are found by name. Residual blocks and other `Growth` that the bundle lacks
+    begin by changing nothing, so that a larger network begins where the bundle stands (Chen et al.
+    2016, Net2Net).
 
     Raises:
         GenloomError: when the bundle is of another network, or its graphs hold weights in another
@@ -67,7 +68,7 @@ def _fill(part: str, graph: Graph, held: Mapping[str, Array], bundle: Bundle) ->
     wanted = graph.module.state_dict()
     for name, block in graph.module.named_modules():
         own = {f"{name}.{key}" for key in block.state_dict()}
-        if isinstance(block, Residual) and not own & set(held):
+        if isinstance(block, Growth) and not own & set(held):
             block.silence()
             wanted = {key: value for key, value in wanted.items() if key not in own}
     unfit = [

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Residual(nn.Module):
+class Growth(nn.Module, ABC):
+    """What a network may have more of than the bundle that its training begins with."""
+
+    @abstractmethod
+    def silence(self) -> None:
+        """Make it change nothing; it learns from there."""
+
+
+class Residual(Growth):
     """x + conv(relu(conv(x))), 3×3, of constant width (He et al. 2016, without normalisation)."""
 
     def __init__(self, width: int) -> None:

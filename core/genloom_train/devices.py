@@ -58,6 +58,7 @@ def fabric(device: str, precision: Any, count: int = 1) -> Fabric:
     """Fabric on one device, or on this process's one of `count`, in a process of `processes`."""
     where = accelerator(device, count)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    torch.backends.cudnn.benchmark = where == "cuda"  # batches of one shape: search once
     # Named, lest Fabric takes a cluster's environment for a wish to use it.
     plugins: list[Any] = [LightningEnvironment()]
     if count == 1:

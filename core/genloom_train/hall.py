@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.errors import OutputError
+from genloom.machine import cores
 from genloom_train import checkpoint
 from genloom_train.beginning import bundle_to_begin_with
 from genloom_train.checkpoint import Checkpoint
@@ -95,7 +95,7 @@ def _trainer(
 ) -> tuple[Trainer, Checkpoint | None]:
     """A trainer at the step to go on from, and the checkpoint that put it there."""
     if request.threads or request.devices > 1:
-        torch.set_num_threads(request.threads or max(1, _cores() // request.devices))
+        torch.set_num_threads(request.threads or max(1, cores() // request.devices))
     saved = None if path is None else checkpoint.load(path)
     opening = Opening(root=request.data, base=recipe.path.parent, seed=recipe.train.seed)
     source = recipe.data.open(opening)
@@ -116,12 +116,6 @@ def _trainer(
     if trainer.peers.first:
         begin(recipe, state, source)
     return trainer, saved
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _train(trainer: Trainer, saved: Checkpoint | None, resume: bool) -> None:

@@ -6,7 +6,7 @@ import copy
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,7 @@ class Trainer:
         if self.watch and not self.finished:
             self.watch.check(self.validate(self.held_out().spread(PREVIEW)))
         report = Report(metrics, progress)
-        with ThreadPoolExecutor(1) as pool:
-            batches = batches_of(self, pool)
+        with closing(batches_of(self)) as batches:
             while not self.finished:
                 started = time.perf_counter()
                 losses = self.advance(next(batches))

@@ -28,6 +28,9 @@ class UpscalerConfig:
             et al. 2017, Lim et al. 2017); or `compact`, a plain stack of convolutions.
         width: channels of the convolutions.
         blocks: residual blocks, or convolutions of the stack.
+        steady: whether what does not change along a row or a column of the small picture must not
+            change along it in the large one either: no dotted lines beside edges.
+        finish: channels of the convolutions at the large size, which follow the others; 0 is none.
         degradation: how small pictures are made of large ones: `bicubic`; or `blind`: blurred and
             reduced in several ways, with noise and the artefacts of JPEG.
         pixel: weight of the mean absolute difference to the true picture.
@@ -38,6 +41,8 @@ class UpscalerConfig:
             whether one is (Jolicoeur-Martineau 2019; ESRGAN).
         checkerboard: weight of the error that repeats from one small pixel to the next: a pattern
             that a discriminator lets pass, and eyes do not.
+        dotted: weight of what repeats along lines, as far as the true picture has nothing like it.
+        stray: weight of detail where the true picture has none near, such as lines beside edges.
         discriminator_width: channels of its first layer.
         discriminator_rate: its learning rate, as a multiple of the recipe's.
     """
@@ -46,6 +51,8 @@ class UpscalerConfig:
     network: Literal["residual", "compact"] = "residual"
     width: Annotated[int, Interval(ge=1, le=1024)] = 48
     blocks: Annotated[int, Interval(ge=1, le=64)] = 8
+    steady: bool = False
+    finish: Annotated[int, Interval(ge=0, le=256)] = 0
     degradation: Literal["bicubic", "blind"] = "bicubic"
     pixel: Weight = 1.0
     perceptual: Weight = 0.0
@@ -53,6 +60,8 @@ class UpscalerConfig:
     adversarial: Weight = 0.0
     relativistic: bool = True
     checkerboard: Weight = 0.0
+    dotted: Weight = 0.0
+    stray: Weight = 0.0
     discriminator_width: Annotated[int, Interval(ge=1, le=1024)] = 32
     discriminator_rate: Annotated[float, Interval(gt=0, le=100)] = 1.0
 

@@ -29,10 +29,12 @@ from genloom_train.training import (
 )
 from genloom_upscale import UpscalerConfig
 from genloom_upscale.network import Upscalers
+from genloom_upscale.patterns import checkerboard, dotted, stray
 
 CHUNK = 8
-CELLS = 8
 PREVIEW_PICTURES = 4
+STRIDE = 8
+"""A discriminator's strides multiplied, and the coarsest scale of random filters."""
 BETAS = (0.9, 0.99)
 
 
@@ -74,6 +76,7 @@ class UpscalerTraining(Training):
         """One update of the network and, where there is one, one of the discriminator."""
         assert isinstance(module, Upscalers)
         high = batch.image
+        module.network.settle()  # the weights it began with
         made = module.network(self._small(high)).float()
         report: dict[str, Tensor] = {}
         if module.discriminator is not None:
@@ -89,6 +92,7 @@ class UpscalerTraining(Training):
         else:
             losses = self._losses(module, made, high)
             turn.update("main", losses["loss"])
+        module.network.settle()
         return {**losses, **report}
 
     def _losses(self, module: Upscalers, made: Tensor, high: Tensor) -> dict[str, Tensor]:
@@ -100,8 +104,16 @@ class UpscalerTraining(Training):
             pattern = checkerboard(made - high, config.scale)
             loss = loss + config.checkerboard * pattern
             report["checkerboard"] = pattern.detach()
+        if config.dotted:
+            lines = dotted(made, high, config.scale)
+            loss = loss + config.dotted * lines
+            report["dotted"] = lines.detach()
+        if config.stray:
+            detail = stray(made, high)
+            loss = loss + config.stray * detail
+            report["stray"] = detail.detach()
         if self._features is not None:
-            seen = perceptual_distance(self._features.to(high.device), made, high)
+            seen = perceptual_distance(self._features.to(high.device), *moved(made, high))
             loss = loss + config.perceptual * seen
             report["perceptual"] = seen.detach()
         if module.discriminator is not None:
@@ -114,7 +126,8 @@ class UpscalerTraining(Training):
     def _scores(
         self, discriminator: nn.Module, high: Tensor, made: Tensor
     ) -> tuple[Tensor, Tensor]:
-        real, fake = discriminator(torch.cat([high, made.to(high.dtype)])).float().chunk(2)
+        pictures = torch.cat(moved(high, made.to(high.dtype)))
+        real, fake = discriminator(pictures).float().chunk(2)
         return real, fake
 
     def _judged(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -163,6 +176,7 @@ class UpscalerTraining(Training):
     def graphs(self, module: nn.Module) -> dict[str, Graph]:
         """`network`, free in batch, height and width."""
         assert isinstance(module, Upscalers)
+        module.network.settle()  # an average of weights still has a little of those it began with
         axes = ("batch", self.shape[0], "height", "width")
         port = Port(axes=axes, range=(0.0, 1.0))
         inputs, outputs = {"image": port}, {"result": port}
@@ -173,6 +187,19 @@ class UpscalerTraining(Training):
         return {"scale": self.config.scale}
 
 
+def moved(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """The same part of two pictures N×C×H×W, cut off at random.
+
+    What looks at pictures in strides would treat places of one phase alike, always the same, and
+    ask for patterns that repeat with them.
+    """
+    height, width = one.shape[2:]
+    less = min(STRIDE, height // 2, width // 2)
+    top, left = torch.randint(less, (2,)).tolist() if less else (0, 0)
+    rows, columns = slice(top, top + height - less), slice(left, left + width - less)
+    return one[:, :, rows, columns], other[:, :, rows, columns]
+
+
 def enlarged(image: Tensor, scale: int) -> Tensor:
     """Bicubic enlargement, as Pillow's (a = −0.5), in [0, 1]."""
     size = [side * scale for side in image.shape[2:]]
@@ -180,16 +207,3 @@ def enlarged(image: Tensor, scale: int) -> Tensor:
         image, size, mode="bicubic", antialias=True, align_corners=False
     )
     return larger.clamp(0, 1)
-
-
-def checkerboard(error: Tensor, scale: int) -> Tensor:
-    """How strongly an error N×C×H×W repeats every `scale` pixels; 0 is not at all.
-
-    The pixels at one place within their small pixel are averaged over `CELLS`² small pixels: what
-    is left of their differences is a pattern. The mean of its absolute values.
-    """
-    places = functional.pixel_unshuffle(error, scale)
-    cells = min(CELLS, *places.shape[2:])
-    mean = functional.avg_pool2d(places, cells, max(1, cells // 2))
-    pattern = mean.reshape(len(error), -1, scale**2, *mean.shape[2:])
-    return (pattern - pattern.mean(2, keepdim=True)).abs().mean()

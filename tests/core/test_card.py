@@ -118,6 +118,14 @@ def test_a_folder_without_a_card_is_no_bundle(tmp_path):
         Card.read(tmp_path / "gone")
 
 
+def test_a_card_that_asks_for_fp32_has_no_int8_form(tmp_path):
+    form = f"    int8: {{file: int8.onnx, sha256: {'cd' * 32}, opset: 18}}\n"
+    assert read(tmp_path, MINIMAL + "precision: fp32\n").precision == "fp32"
+    assert read(tmp_path, MINIMAL + form).precision == "auto"
+    (problem,) = problems_of(tmp_path, MINIMAL + form + "precision: fp32\n")
+    assert "no int8 form of a part where 'precision' is fp32" in problem
+
+
 @pytest.mark.parametrize(
     "name", ["../x.onnx", "/x.onnx", "a/x.onnx", "..\\x.onnx", "C:x.onnx", ".onnx", "x.pkl",
              "x.onnx\n", "", "..onnx"]
@@ -138,6 +146,11 @@ DAMAGE = [
     ("family: vae", "famly: vae", "unknown key 'famly'. Did you mean 'family'?"),
     ("channels: 1", "channels: 4", "4:11: 'channels' is not right; expected 1 or 3, got 4"),
     ("channels: 1", "channels: [1", "not valid YAML"),
+    (
+        "channels: 1",
+        "channels: 1\nprecision: bf16",
+        "5:12: 'precision' is not right; expected 'auto' or 'fp32', got 'bf16'",
+    ),
     ("channels: 1", "channels: 1\nchannels: 3", "5:1: 'channels' is given twice"),
     ("channels: 1", "channels: 1\ncolour: AdobeRGB", "5:9: 'colour' is not right; expected 'sRGB'"),
     ("channels: 1", "channels: 1\nscale: 0", "5:8: 'scale' is not right; expected a number of at"),

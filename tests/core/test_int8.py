@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -274,6 +275,9 @@ def test_what_cannot_be_quantised_is_refused_with_its_reason(place, tiny_bundles
     with pytest.raises(ModelError, match="got albedo, normal"):
         quantize(guided, catalog, photographs, place / "new")
     plain = bundle_of(place, "plain")
+    exact = replace(plain, card=plain.card.model_copy(update={"precision": "fp32"}))
+    with pytest.raises(ModelError, match="in fp32 only, as its card says"):
+        quantize(exact, catalog, photographs, place / "new")
     with pytest.raises(GenloomError, match="at least 2"):
         quantize(plain, catalog, [f"{photographs[0]}/0.png"], place / "new")
     with pytest.raises(OutputError, match="exists already"):

@@ -1,6 +1,7 @@
 """Precisions, watched."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_one_that_will_not_do_is_left_for_fp32_and_said(bundle):
     assert networks.precisions == {"network": "fp32"}
     (note,) = networks.notes()
     assert "bf16 differs from fp32 by 34.0 dB, less than 50" in note
+
+
+@pytest.mark.parametrize("asked", ["auto", "bf16", "int8"])
+def test_a_card_that_asks_for_fp32_is_heeded_without_a_word(bundle, asked):
+    compile = Rough(off=0.02)
+    card = bundle.card.model_copy(update={"precision": "fp32"})
+    networks = Networks(replace(bundle, card=card), compile, asked)
+    networks.keep({"network": "bf16"})
+    for form in Form:
+        networks.get("network", form)
+    networks.get("network", Form.ROUNDED).run({IMAGE: photograph()})
+    assert compile.calls == ["fp32"]
+    assert networks.precisions == {"network": "fp32"}
+    assert networks.notes() == []
 
 
 def test_the_middle_of_the_first_picture_is_enough_to_compare_on():

@@ -1,5 +1,6 @@
 """Pipeline files that are sound: what they become."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -159,6 +160,17 @@ def test_a_pipeline_that_is_not_there_is_told_with_the_nearest(
         pipeline.load(tmp_path / "min.yaml", catalog)
     with pytest.raises(GenloomError, match=r"there is no pipeline file 'gone/mine.yaml'$"):
         pipeline.load("gone/mine.yaml", catalog)
+    with pytest.raises(
+        GenloomError, match=r"is not a pipeline file; .* got a folder. In it: .*mine.yaml$"
+    ):
+        pipeline.load(tmp_path, catalog)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_pipeline_file_and_is_not_waited_for(catalog, tmp_path):
+    os.mkfifo(tmp_path / "p.yaml")
+    with pytest.raises(GenloomError, match=r"not a pipeline file; .* got a pipe"):
+        pipeline.load(tmp_path / "p.yaml", catalog)
 
 
 def test_every_pipeline_that_ships_is_available(catalog, empty_place):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from genloom import load_pipeline
+from genloom import load_pipeline, machine
 from genloom.errors import GenloomError, ModelError
 
 
@@ -72,10 +72,39 @@ def test_a_pipeline_that_reads_nothing_refuses_inputs(chain):
             "'threads' is not right; expected a whole number of at least 0, got 1.5",
         ),
         ({"tile": 8}, "'tile' is not right; expected 0, or a whole number of at least 16, got 8"),
-        ({"queue_bytes": 0}, "'queue_bytes' is not right; expected a whole number of at least 1"),
+        ({"queue_bytes": -1}, "'queue_bytes' is not right; expected a whole number of at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(chain, setting, expected):
     loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
     with pytest.raises(GenloomError, match=f"the setting {expected}"):
         loaded.plan((), "out", **setting)
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "workers", "codecs", "queue"),
+    [
+        (2, 2**35, 0, 2, 256),
+        (16, 2**36, 0, 16, 1024),
+        (16, 2**33, 0, 16, 512),
+        (16, None, 0, 16, 256),
+        (16, 2**36, 3, 3, 256),
+        (16, 2**36, 1, 2, 256),
+    ],
+)
+def test_many_cores_have_many_codecs_and_room_for_their_pictures(
+    chain, monkeypatch, cores, free, workers, codecs, queue
+):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    plan = chain("sample: {model: tiny-vae, count: 2}", "decode", "save").plan(
+        (), "out", workers=workers
+    )
+    assert (plan.codecs, plan.queue_bytes // 2**20) == (codecs, queue)
+    assert plan.workers == (workers or cores)
+
+
+def test_a_queue_holds_what_it_was_asked_to_hold(chain):
+    loaded = chain("sample: {model: tiny-vae, count: 2}", "decode", "save")
+    plan = loaded.plan((), "out", queue_bytes=1000)
+    assert plan.queue_bytes == plan.describe()["queue_bytes"] == 1000

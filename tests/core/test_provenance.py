@@ -285,6 +285,34 @@ def test_animations_say_how_they_were_made(go, tmp_path, format, provenance):
         assert Record.read(path).input.count == 3
 
 
+@pytest.mark.parametrize("provenance", ["file", "sidecar", "off"])
+def test_formats_that_cannot_say_it_are_named_once_with_what_to_do(tmp_path, provenance):
+    (tmp_path / "in").mkdir()
+    for name in ("a.gif", "b.gif", "c.bmp", "d.pgm", "e.png", "f.jpg"):
+        Image.new("L", (4, 4)).save(tmp_path / "in" / name)
+    (tmp_path / "p.yaml").write_text("genloom: 1\nname: p\nstages: [load, save]\n")
+    pipeline = genloom.load_pipeline(tmp_path / "p.yaml", {"save.provenance": provenance})
+    report = pipeline.run(tmp_path / "in", tmp_path / "out")
+    notes = {note: pictures for note, pictures in report.notes.items() if "how it was" in note}
+    if provenance != "file":
+        assert notes == {}
+        return
+    told = {note.split(" file ")[0]: len(pictures) for note, pictures in notes.items()}
+    assert told == {"a GIF": 2, "a BMP": 1, "a PPM": 1}
+    assert all("`provenance: sidecar`" in note for note in notes)
+
+
+def test_an_animation_that_cannot_say_it_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        Image.new("L", (4, 4)).save(tmp_path / f"in/{name}.png")
+    (tmp_path / "p.yaml").write_text("genloom: 1\nname: p\nstages: [load, animate]\n")
+    for format, said in (("gif", 1), ("webp", 0)):
+        pipeline = genloom.load_pipeline(tmp_path / "p.yaml", {"animate.format": format})
+        notes = pipeline.run(tmp_path / "in", tmp_path / format).notes
+        assert sum("a GIF file cannot say how it was made" in note for note in notes) == said
+
+
 def test_only_stages_that_write_are_told(go, tmp_path, catalog):
     (tmp_path / "n.yaml").write_text("genloom: 1\nstages: [load, nosy, save]\n")
     report = load_pipeline(tmp_path / "n.yaml", catalog=catalog).run(

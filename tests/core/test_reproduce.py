@@ -14,6 +14,7 @@ from PIL import Image
 
 from genloom import Batch, Cardinality, Kind, Record, Run, Stage, hookimpl, load_pipeline, reproduce
 from genloom.cli import main
+from genloom.engine.cutting import TILE
 from genloom.errors import (
     GenloomError,
     ImageError,
@@ -249,13 +250,22 @@ def test_another_provider_is_noted(go, again, tmp_path):
         ({"models": [{"name": "m", "digest": ""}]}, UnknownName, "'m'"),
         ({"child": "#9"}, GenloomError, "does not make this picture again"),
         ({"seed": -1}, GenloomError, "seed"),
-        ({"tile": 1}, GenloomError, "tile"),
     ],
 )
 def test_a_record_that_does_not_hold_is_an_error(go, again, tmp_path, changes, error, said):
     path = go("load", DENOISE, "save")["a.png"]
     with pytest.raises(error, match=said):
         again(sidecar(tmp_path, path, **changes))
+
+
+def test_each_model_cuts_into_the_tiles_of_then(go, again, tmp_path):
+    path = go("load", DENOISE, "save")["a.png"]
+    model = Record.read(path).models[0].model_dump()
+    assert model["tile"] == TILE
+    with pytest.raises(GenloomError, match="the setting 'tile' is not right"):
+        again(sidecar(tmp_path, path, models=[{**model, "tile": 1}]))
+    made = again(sidecar(tmp_path, path, models=[{**model, "tile": 32}]))
+    assert made.equal and Record.read(made.path).models[0].tile == 32
 
 
 def test_a_child_that_no_stage_makes_is_an_error(go, again, tmp_path):

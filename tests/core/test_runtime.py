@@ -81,7 +81,8 @@ class FakeOrt:
         def add_session_config_entry(self, key, value):
             pass
 
-    def InferenceSession(self, source, sess_options, providers):  # noqa: N802
+    def InferenceSession(self, source, sess_options, providers, enable_fallback):  # noqa: N802
+        assert not enable_fallback, "it would go on with the CPU and say so on the terminal"
         ((name, options),) = providers
         self.asked.append((name, options, sess_options.intra_op_num_threads))
         if name in self.raising:
@@ -121,7 +122,8 @@ def test_provider_options_and_threads_reach_the_library(runtime, monkeypatch):
     said = {"device_id": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
     settings = Settings(provider="cuda", options=said, threads=3)
     network = runtime.compile(b"", settings)
-    assert library.asked == [(CUDA, {"arena_extend_strategy": "kSameAsRequested", **said}, 3)]
+    ours = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+    assert library.asked == [(CUDA, {**ours, **said}, 3)]
     assert network.together, "a GPU is not filled by one tile"
     runtime.compile(b"", Settings(provider="cuda"))
     assert library.asked[-1][1]["cudnn_conv_algo_search"] == "HEURISTIC"
@@ -140,23 +142,40 @@ def test_provider_options_without_a_provider_are_refused(runtime, doubling):
         runtime.compile(doubling, Settings(options={"device_id": "1"}))
 
 
-def test_results_bound_to_a_device_are_the_same_and_the_caller_s_to_keep(
-    runtime, doubling, monkeypatch
-):
-    plain = runtime.compile(doubling, Settings(provider="cpu", threads=1))
-    monkeypatch.setattr(ort, "ON_DEVICE", {"cpu": "cpu"})
-    bound = runtime.compile(doubling, Settings(provider="cpu", threads=1))
-    assert not plain.together
-    kept = []
-    for shape in [(1, 2), (5, 2), (1, 2)]:
-        x = np.random.default_rng(len(kept)).random(shape, np.float32)
-        found, wanted = bound.run({"x": x}), plain.run({"x": x})
-        assert found.keys() == wanted.keys() == {"y"}
-        assert np.array_equal(found["y"], wanted["y"])
-        kept.append((found["y"], wanted["y"]))
-    assert all(np.array_equal(*pair) for pair in kept)
-    with pytest.raises(ModelError, match=r"x \(1, 3\)"):
-        bound.run({"x": np.zeros((1, 3), np.float32)})
+def test_of_a_failure_of_cuda_only_what_failed_is_told():
+    long = "cuda_call.cc:154 Status onnxruntime::CudaCall(ERRTYPE, int) [with ERRTYPE = cudaError] "
+    said = f"{long}CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; expr=cudaSet"
+    assert ort._first_line(Exception(said)) == (
+        "CUDA failure 100: no CUDA-capable device is detected"
+    )
+
+
+def test_results_are_the_caller_s_to_keep(runtime, doubling):
+    network = runtime.compile(doubling, Settings(provider="cpu", threads=1))
+    given = [np.full((2, 2), number, np.float32) for number in range(4)]
+    kept = [network.run({"x": x})["y"] for x in given]
+    assert [float(y[0, 0]) for y in kept] == [0, 2, 4, 6]
+    assert all(y.flags.writeable for y in kept)
+
+
+def test_fp32_on_a_gpu_is_fp32_unless_tf32_is_asked_for(runtime, monkeypatch):
+    library = FakeOrt(known=["use_tf32"])
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    runtime.compile(b"", Settings(provider="cuda"))
+    runtime.compile(b"", Settings(provider="cuda", options={"use_tf32": "1"}))
+    assert [asked[1]["use_tf32"] for asked in library.asked] == ["0", "1"]
+
+
+def test_cuda_s_libraries_are_looked_for_only_where_a_gpu_is_tried(runtime, doubling, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ort.cuda, "preload", asked.append)
+    runtime.compile(doubling, Settings(provider="cpu"))
+    assert asked == []
+    library = FakeOrt()
+    library.cuda_version = "13.0"
+    monkeypatch.setattr(ort, "onnxruntime", lambda: library)
+    runtime.compile(b"", Settings(provider="cuda"))
+    assert asked == ["13.0"]
 
 
 class FakeTensorRt(FakeOrt):
@@ -239,7 +258,7 @@ def test_a_graph_in_fp16_whose_convolutions_are_left_to_the_cpu_is_computed_in_f
 
     asked = []
 
-    def session(source, sess_options, providers):
+    def session(source, sess_options, providers, enable_fallback):
         asked.append(source)
         made = FakeSession([CUDA], ())
         halved = source != doubling
@@ -261,9 +280,9 @@ def test_cuda_is_given_the_graph_in_fp16(runtime, doubling, monkeypatch):
     library = FakeOrt()
     original = library.InferenceSession
 
-    def session(source, sess_options, providers):
+    def session(source, sess_options, providers, enable_fallback):
         given.append(source)
-        return original(source, sess_options, providers)
+        return original(source, sess_options, providers, enable_fallback)
 
     library.InferenceSession = session
     monkeypatch.setattr(ort, "onnxruntime", lambda: library)

@@ -58,7 +58,7 @@ def test_every_picture_is_a_frame_in_order(format):
 
 def test_a_full_animation_says_that_more_are_in_the_next_one(monkeypatch):
     monkeypatch.setattr("genloom.stages.animate.MOST", 3)
-    stage, item = Animate(), Item(key="animate", name="animate")
+    stage, item = Animate(provenance="off"), Item(key="animate", name="animate")
     assert stage.most() == 3
     (full,) = stage.gather(THREE, item, FakeRun()).items
     (other,) = stage.gather(THREE[:2], item, FakeRun()).items
@@ -92,7 +92,8 @@ def test_frames_last_as_long_as_asked(fps):
 def test_a_gif_that_cannot_have_the_speed_asked_for_says_so(fps, shown):
     _, times, _ = animated(THREE, format="gif", fps=fps)
     assert times == [round(100 / fps) * 10] * 3
-    (item,) = Animate(fps=fps).gather(THREE, Item(key="a", name="a"), FakeRun()).items
+    stage = Animate(fps=fps, provenance="off")
+    (item,) = stage.gather(THREE, Item(key="a", name="a"), FakeRun()).items
     note = f"GIF counts hundredths of a second: {shown} frames each second"
     assert item.notes == ((note,) if shown else ())
     member = Item(key="a", name="a")

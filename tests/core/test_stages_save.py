@@ -1,6 +1,7 @@
 """`save`: formats, endings, names."""
 
 import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def item(name="photo", source=None):
         ("same", "a/b.JPG", ".JPG"),
         ("same", "a/b.tif", ".tif"),
         ("same", "a/b.gif", ".gif"),
-        ("same", "a/b.jfif", ".png"),
+        ("same", "a/b.jfif", ".jfif"),
+        ("same", "a/b.pgm", ".pgm"),
+        ("same", "a/b.pbm", ".png"),
         ("same", "a/b", ".png"),
         ("same", None, ".png"),
         ("png", "a/b.jpg", ".png"),
@@ -226,6 +229,21 @@ def test_modes_and_depths_come_back_as_they_were(go, tmp_path):
                          for place in ("in", "out"))  # fmt: skip
         assert given.dtype == result.dtype
         np.testing.assert_array_equal(given, result)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [".genloom/{stem}", "./.Genloom/{stem}", "{folder}/.genloom/{stem}", ".genloom\\tmp/{stem}"],
+)
+def test_nothing_is_written_into_the_folder_of_the_journal(go, pattern):
+    with pytest.raises(InvalidFile, match=r"p.yaml:4:3: .* leads into the folder of the journal"):
+        go(json.dumps({"to": pattern}))
+
+
+def test_other_hidden_folders_are_no_concern(go, tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "in/a.png")
+    go("{to: '.genloom-like/{stem}'}")
+    assert (tmp_path / "out/.genloom-like/a.png").is_file()
 
 
 def test_a_pattern_that_leads_out_is_refused_at_its_line(go):

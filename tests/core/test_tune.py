@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,7 +16,7 @@ from click.testing import CliRunner
 from making import chain, fake_catalog
 from PIL import Image
 
-from genloom import load_pipeline
+from genloom import load_pipeline, machine
 from genloom.cli import main
 from genloom.cli.tune import tuning_text
 from genloom.engine import tuned
@@ -218,6 +221,16 @@ def test_the_fastest_provider_that_gives_the_same_pictures_is_taken(many, monkey
     assert tried["wrong fp32"].speed == pytest.approx(1)
 
 
+def test_a_model_whose_card_asks_for_fp32_is_tried_in_nothing_else(place, tmp_path):
+    catalog = fake_catalog(tmp_path / "bundles", Many)
+    card = next((tmp_path / "bundles").rglob("model.yaml"))
+    card.write_text(card.read_text(encoding="utf-8") + "precision: fp32\n", encoding="utf-8")
+    many = chain(place, "load", "apply: {model: fake}", "save", catalog=catalog)
+    (found,) = tune(many.pipeline, catalog, ["in"], RunSettings(runtime="many"), seconds=20)
+    tried = {one.name for one in found.trials if one.what == "provider"}
+    assert tried == {"plain fp32", "fast fp32", "wrong fp32", "broken fp32"}
+
+
 def test_what_was_not_measured_is_not_kept(blur):
     (found,) = tune(blur.pipeline, blur.catalog, ["in"], seconds=0)
     assert not found.measured and {one.note for one in found.trials} == {LATE}
@@ -341,7 +354,43 @@ def test_what_cannot_be_kept_is_an_error_and_leaves_nothing_behind(blur):
     tuned.file().mkdir(parents=True)
     with pytest.raises(OutputError, match="cannot be kept"):
         keep(blur)
-    assert [path.name for path in tuned.file().parent.iterdir()] == ["tuned.json"]
+    left = {path.name for path in tuned.file().parent.iterdir()}
+    assert left == {"tuned.json", "tuned.lock"}
+
+
+KEEPING = """
+import sys
+from genloom.engine import tuned
+from genloom.types import digest_of
+
+class Model:
+    def __init__(self, name):
+        self.digest = digest_of({"name": name})
+
+number = int(sys.argv[1])
+how = {"provider": "cpu", "precision": "fp32", "workers": 1, "tile": 0, "batch": 1}
+answer = tuned.Answer(**how, pixels=1, pace=1.0)
+tuned.platformdirs.user_cache_dir = lambda *_, **__: "cache"
+for each in range(20):
+    tuned.remember("m", Model(f"{number}-{each}"), {}, answer)
+"""
+
+
+def test_processes_that_keep_answers_at_once_lose_none(place):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    commands = [[sys.executable, "-c", KEEPING, str(number)] for number in range(3)]
+    processes = [subprocess.Popen(command, env=environment) for command in commands]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert len(tuned.entries()) == 60
+
+
+def test_a_lock_that_is_held_too_long_is_told(blur, monkeypatch):
+    keep(blur)
+    monkeypatch.setattr(tuned, "PATIENCE", 0.01)
+    with tuned._alone(), pytest.raises(OutputError, match="another process has been holding"):
+        keep(blur, tile=768)
+    keep(blur, tile=768)
+    assert blur.plan("in", "out").tile == 768
 
 
 @pytest.mark.parametrize("value", ["off", "0", "no", "FALSE"])
@@ -370,7 +419,10 @@ def test_the_slowest_of_several_models_decides_what_is_of_the_whole_run(place, c
     plan = loaded.plan("in", "out")
     assert (plan.workers, plan.batch, plan.batch_pixels) == (5, 64, 9999)
     assert plan.models["tiny-image"].tile == 512 and plan.models["tiny-vae"].tile == TILE
-    assert plan.tile == TILE  # they differ
+    assert plan.tile == TILE  # they differ, and the record tells both
+    loaded.run("in", "out")
+    models = Record.read(place / "out/p0.png").models
+    assert {one.name: one.tile for one in models} == {"tiny-image": 512, "tiny-vae": TILE}
 
 
 def test_tuned_or_not_the_pixels_and_the_fingerprint_are_the_same_and_the_record_tells(blur, place):
@@ -382,8 +434,8 @@ def test_tuned_or_not_the_pixels_and_the_fingerprint_are_the_same_and_the_record
         with Image.open(path) as one, Image.open(place / "tuned" / path.name) as other:
             apart = np.asarray(one, int) - np.asarray(other, int)
         assert np.abs(apart).max() <= 1
-    assert Record.read(place / "tuned/p0.png").tile == 16
-    assert Record.read(place / "plain/p0.png").tile == TILE
+    assert Record.read(place / "tuned/p0.png").models[0].tile == 16
+    assert Record.read(place / "plain/p0.png").models[0].tile == TILE
     assert blur.run("in", "plain").skipped == 3  # tuned since: nothing is done again
 
 
@@ -466,3 +518,10 @@ def test_a_run_says_in_one_line_that_it_is_tuned(place):
     assert second.startswith("upscale: 1 item through upscale-x2 on ")
     assert "tuned" not in genloom(*command, "--force", "--no-tuned").stdout
     assert "tuned: " in genloom("plan", *command[1:]).stdout
+
+
+def test_few_calls_at_a_time_leave_all_cores_to_decoding_and_writing(blur, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    keep(blur, workers=1)
+    plan = blur.plan("in", "out")
+    assert (plan.workers, plan.codecs) == (1, 16)

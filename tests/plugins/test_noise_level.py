@@ -65,6 +65,12 @@ def error(one, other):
 def test_it_keeps_the_contract_of_a_family(tmp_path):
     card = check_backend(NoiseLevel, TINY, tmp_path, shape=(3, 24, 24))
     assert card.size.multiple == 8 and card.receptive_field == "global"
+    assert card.precision == "fp32"
+
+
+def test_the_bundle_asks_for_what_the_family_exports(model):
+    exported = NoiseLevelTraining(NoiseLevelConfig(), (3, 24, 24)).card()
+    assert {name: getattr(model.card, name) for name in exported} == exported
 
 
 def test_crops_that_are_no_whole_cells_are_refused():

@@ -9,6 +9,7 @@ from genloom import hookimpl
 from genloom.catalog import Catalog
 from genloom.errors import InvalidFile, MissingRequirement, PluginError
 from genloom_train import hall, plugin
+from genloom_train.batches import prepared
 from genloom_train.data import Dataset, Opening, Samples, Source, epoch_indices
 from genloom_train.data.checks import check_dataset, check_source
 from genloom_train.data.dead_leaves import DeadLeaves
@@ -27,6 +28,29 @@ def test_every_epoch_visits_each_picture_once():
 
 def test_a_batch_larger_than_the_data_repeats_it():
     assert sorted(epoch_indices(3, 0, 9, seed=0)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 20])
+def test_batches_come_in_order_however_many_are_prepared_at_once(ahead):
+    source = Synthetic(count=50).open(Opening())
+    found = list(prepared(source, range(2, 9), 8, 7, ahead))
+    assert len(found) == 7
+    for step, samples in zip(range(2, 9), found, strict=True):
+        np.testing.assert_array_equal(samples.image, source.batch(step, 8, 7).image)
+
+
+def test_a_batch_that_fails_says_so_where_it_is_used_and_nothing_is_left_running():
+    def failing(step, size, seed):
+        if step == 3:
+            raise OSError("the disk is gone")
+        return whole(step, size, seed)
+
+    source = Synthetic(count=50).open(Opening())
+    whole, source.batch = source.batch, failing
+    batches = prepared(source, range(9), 8, 7, 4)
+    assert [len(next(batches)) for _ in range(3)] == [8, 8, 8]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
 
 
 def test_dead_leaves_cover_the_ground_and_the_seed_decides_them():

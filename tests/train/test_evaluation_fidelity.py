@@ -5,17 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from genloom import imaging
+from genloom.demo import PHOTOGRAPHS
 from genloom.errors import GenloomError, MissingRequirement
 from genloom_train import weights
 from genloom_train.evaluation import perceptual
 from genloom_train.evaluation.fidelity import (
     fidelity,
     gradient_distance,
-    grid_energy,
     psnr_y,
     without_border,
 )
+from genloom_train.evaluation.patterns import dotted_lines, grid_energy
 
 
 def picture(seed=0, size=(48, 40), channels=3, noise=6):
@@ -57,7 +60,7 @@ def test_equal_pictures_get_the_best_of_everything():
     found = fidelity(picture(), picture(), scale=2)
     assert found == {
         "psnr": 120.0, "psnr_y": 120.0, "ssim": pytest.approx(1), "gradient_distance": 0,
-        "checkerboard": 1,
+        "checkerboard": 1, "dotted": pytest.approx(0.9, abs=0.1),
     }  # fmt: skip
 
 
@@ -120,8 +123,53 @@ def test_a_pattern_of_another_period_is_no_checkerboard():
     assert grid_energy(marked, 2) < 1.3 * grid_energy(truth, 2)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("down", "right"), [(0, 1), (1, 0), (1, 1), (1, -1)])
+def test_dots_along_one_line_are_seen_though_the_whole_picture_hides_them(scale, down, right):
+    truth = picture(size=(128, 128), noise=1)
+    dotted, solid = truth.copy(), truth.copy()
+    for step in range(128):
+        row, column = step if down else 60, step * right if right else 60
+        solid[row, column] += 12
+        if step % scale == 0:
+            dotted[row, column] += 12
+    assert 0.9 < dotted_lines(truth, truth, scale) <= 1
+    assert dotted_lines(dotted, truth, scale) > 2
+    if not (down and right):  # a diagonal line of pixels has stairs
+        assert dotted_lines(solid, truth, scale) < 1.5
+
+
+def test_neither_texture_nor_blur_is_dots():
+    truth, other = picture(size=(128, 128), noise=12), picture(1, size=(128, 128), noise=12)
+    smooth = picture(size=(128, 128), noise=0)
+    assert dotted_lines(other, truth, 4) < 2  # what chance makes of it
+    assert dotted_lines(smooth, truth, 4) < 1
+
+
+def test_dots_of_another_period_are_none():
+    truth = picture(size=(128, 128), noise=1)
+    marked = truth.copy()
+    marked[::5, 60] += 12
+    own = truth.copy()
+    own[::4, 60] += 12
+    assert dotted_lines(marked, truth, 4) < 0.7 * dotted_lines(own, truth, 4)
+
+
+def test_other_methods_draw_no_dots_on_photographs():
+    path = PHOTOGRAPHS / "rocket.jpg"
+    truth = np.asarray(Image.open(path).convert("RGB"))[:160, :200]
+    small = imaging.resize(truth, 40, 50, "bicubic")
+    for way in ("bicubic", "lanczos"):
+        made = imaging.resize(small, 160, 200, way)
+        assert dotted_lines(made, truth, 4) < 1.5
+        made = made.copy()
+        made[40:120:4, 100] ^= 16
+        assert dotted_lines(made, truth, 4) > 1.5
+
+
 def test_a_picture_smaller_than_a_block_of_the_spectrum_has_no_such_figure():
-    assert "checkerboard" not in fidelity(picture(size=(20, 31)), picture(size=(20, 31)), scale=3)
+    found = fidelity(picture(size=(20, 31)), picture(size=(20, 31)), scale=3)
+    assert not {"checkerboard", "dotted"} & set(found)
 
 
 def test_lpips_is_given_where_its_network_is():

@@ -19,7 +19,8 @@ SMALLER = {"denoise-render": ("data.count=2", "data.paths=1"), "style-any": ("mo
 
 BEFORE = {
     "denoise-photo-middle": ("denoise-photo-base",),
-    "denoise-photo": ("denoise-photo-base", "denoise-photo-middle"),
+    "denoise-photo-deep": ("denoise-photo-base", "denoise-photo-middle"),
+    "denoise-photo": ("denoise-photo-base", "denoise-photo-middle", "denoise-photo-deep"),
 }
 """Recipes that go on from what others make, which do not ship."""
 

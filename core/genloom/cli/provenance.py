@@ -77,11 +77,10 @@ def _lines(record: Record) -> Iterator[str]:
     for model in record.models:
         on = f" on {plain(model.provider)}" if model.provider else ""
         on += f" in {plain(model.precision)}"
+        on += f", tiles of {model.tile}" if model.tile is not None else ""
         yield f"model     {plain(model.name)}{on}, digest {plain(model.digest)}"
     for plugin in record.plugins:
         yield plain(f"plugin    {plugin.name} {plugin.version}, SHA-256 {plugin.sha256}")
-    if record.tile is not None:
-        yield f"tile      {record.tile}"
     if record.input is not None:
         many = record.input.count > 1
         yield f"input     {record.input.count} pictures" if many else "input     one file"

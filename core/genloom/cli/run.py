@@ -60,7 +60,8 @@ def shared(command: F) -> F:
                 "--workers",
                 type=click.IntRange(0),
                 default=0,
-                help="Pictures at a time; 0 for what was tuned, else as many as there are cores.",
+                help="Pictures computed at a time, and threads that decode and write; "
+                "0 for what was tuned, else as many as there are cores.",
             ),
             click.option(
                 "--batch",

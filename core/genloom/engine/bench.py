@@ -235,7 +235,7 @@ def _codecs(plan: Plan, recording: Recording, folder: Path, pictures: int) -> li
             def again(packet: Packet, step: Step = step) -> None:
                 caller.apply([step], [packet])
 
-            taken = measured(again, sample.kept, max(2, plan.workers))
+            taken = measured(again, sample.kept, plan.codecs)
             cost += taken.times(sample.scale / pictures)
         if samples:
             found.append(

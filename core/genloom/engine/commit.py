@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +17,8 @@ from genloom.engine.naming import candidates, renamed
 from genloom.engine.packet import Failure, Output, Unit
 from genloom.engine.plan import Plan
 from genloom.engine.records import FileRecord, UnitRecord
+from genloom.engine.syncing import Syncing
 from genloom.errors import OutputError
-
-SYNCING = 16
-"""Files that are put on the disk at a time."""
 
 ASKED = 500
 """Names that the journal is asked of in one question."""
@@ -52,12 +49,11 @@ class Committer:
         self.waiting = 0
         self._made: set[str] = set()
         self._owners: dict[str, FileRecord | None] = {}
-        # File systems that keep a log write it once for all that ask at the same time.
-        self._pool = ThreadPoolExecutor(SYNCING, "sync")
+        self._syncing = Syncing()
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._pool.shutdown()
+        self._syncing.close()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -66,6 +62,8 @@ class Committer:
         """Take a unit; it is committed with the next `flush`."""
         self._waiting.append(unit)
         self.waiting += max(1, len(unit.outputs))
+        for output in unit.outputs:
+            self._syncing.add(output.temporary)
 
     def flush(self) -> list[Unit]:
         """Commit everything that waits; the units come back with their files or failures."""
@@ -83,15 +81,15 @@ class Committer:
     def _prepare(self, units: Sequence[Unit]) -> list[_Move]:
         """Sync what is finished and find a name for each file."""
         outputs = [(unit, output) for unit in units for output in unit.outputs]
-        problems = self._synced([output.temporary for _, output in outputs])
+        problems = self._syncing.problems([output.temporary for _, output in outputs])
         self._ask(
             [first for _, output in outputs for first in itertools.islice(candidates(output), 1)]
         )
         moves: list[_Move] = []
         taken: dict[str, FileRecord] = {}
-        for (unit, output), problem in zip(outputs, problems, strict=True):
+        for unit, output in outputs:
             try:
-                if problem:
+                if problem := problems[output.temporary]:
                     raise OutputError(f"the result cannot be written to the disk ({problem})")
                 if output.beside:
                     output = _beside(output, moves)
@@ -102,12 +100,6 @@ class Committer:
             taken[move.record.path.casefold()] = move.record
             moves.append(move)
         return moves
-
-    def _synced(self, paths: Sequence[Path]) -> list[str]:
-        """What goes wrong where files are put on the disk, some at a time; empty where nothing."""
-        share = -(-len(paths) // SYNCING) or 1
-        shares = [paths[at : at + share] for at in range(0, len(paths), share)]
-        return [problem for found in self._pool.map(_sync_files, shares) for problem in found]
 
     def _ask(self, names: Sequence[str]) -> None:
         """Ask the journal who owns names, of many at once."""
@@ -216,7 +208,7 @@ class Committer:
             placed = True
             folders.add(os.path.dirname(final))
             move.unit.files.append(Path(final))
-        list(self._pool.map(_sync_folder, folders))
+        self._syncing.folders(folders)
 
     def _place(self, move: _Move, final: str) -> None:
         """Give a file its final name, which lies below OUT wherever links in it lead.
@@ -271,27 +263,3 @@ def _beside(output: Output, moves: Sequence[_Move]) -> Output:
 def _fail(unit: Unit, output: Output, error: Exception) -> None:
     unit.failures.append(Failure(output.item, "save", str(error), unit=unit.key))
     output.temporary.unlink(missing_ok=True)
-
-
-def _sync_files(paths: Sequence[Path]) -> list[str]:
-    """Ask the system to put files on the disk; gives what went wrong with each."""
-    return [_sync(path, os.O_RDWR) for path in paths]
-
-
-def _sync_folder(path: str) -> None:
-    """Ask the system to put the names in a folder on the disk, where it can."""
-    _sync(path, os.O_RDONLY)
-
-
-def _sync(path: Path | str, flags: int) -> str:
-    try:
-        handle = os.open(path, flags)
-    except OSError as error:
-        return str(error.strerror)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        return str(error.strerror)
-    finally:
-        os.close(handle)
-    return ""

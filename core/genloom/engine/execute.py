@@ -78,7 +78,7 @@ class _Execution:
     ) -> None:
         self.plan, self.journal, self.observe, self.interrupts = plan, journal, observe, interrupts
         self.report = Report(total=plan.total, providers=dict(plan.providers))
-        threads = {FILES: max(2, plan.workers), NETWORKS: plan.workers}
+        threads = {FILES: plan.codecs, NETWORKS: plan.workers}
         large = (journal.temporary,)
         self.files = ThreadPoolExecutor(threads[FILES], "files", scratch.use, large)
         self.compute = ThreadPoolExecutor(threads[NETWORKS], "compute", scratch.use, large)
@@ -245,7 +245,8 @@ class _Execution:
             self.skipped = 0
 
     def _settle(self, unit: Unit) -> None:
-        self.committer.add(unit)
+        with self.interrupts.held():
+            self.committer.add(unit)
         if unit.lone and unit.failed_before and not unit.failures:
             self.revived.add(unit.scope)
         stop = bool(unit.failures) and self.plan.settings.fail_fast

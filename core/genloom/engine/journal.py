@@ -28,8 +28,8 @@ from typing import Any, Self
 from genloom.engine.shards import WHOLE, Shard
 from genloom.engine.tables import Tables, broken, make_tables
 from genloom.errors import OutputError
+from genloom.record import STATE_FOLDER
 
-STATE_FOLDER = ".genloom"
 VERSION = 2
 
 HELD: set[Path] = set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from genloom.engine.journal import STATE_FOLDER
 from genloom.engine.packet import Output, Unit
 from genloom.engine.records import FileRecord
+from genloom.record import STATE_FOLDER
 
 
 def candidates(output: Output) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Networks:
     Args:
         bundle: the model on disk.
         compile: compiles a graph in a precision.
-        precision: as in `genloom.RunSettings`.
+        precision: as in `genloom.RunSettings`; what the card says goes before it.
         floor: see `FLOOR`.
     """
 
@@ -82,6 +82,8 @@ class Networks:
     ) -> None:
         self._bundle, self._compile = bundle, compile
         self._precision, self._floor = precision, floor
+        if bundle.card.precision != "auto":
+            self._precision = bundle.card.precision
         self._own: dict[str, str] = {}  # of parts that are not computed in `precision`
         self._networks: dict[tuple[str, Form], Network] = {}
         self._verdicts: dict[str, Verdict] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from genloom import machine, options
@@ -15,7 +16,13 @@ from genloom.engine import tuned
 from genloom.engine.compiling import compiled, falls_back_to_cpu, runtime_named
 from genloom.engine.cutting import TILE
 from genloom.engine.model import CompiledModel
-from genloom.engine.settings import BATCH, BATCH_PIXELS, RunSettings
+from genloom.engine.settings import (
+    BATCH,
+    BATCH_PIXELS,
+    QUEUE_BYTES,
+    QUEUE_BYTES_A_THREAD,
+    RunSettings,
+)
 from genloom.engine.shards import Shard
 from genloom.engine.sources import count
 from genloom.engine.tuned import Answer
@@ -29,6 +36,8 @@ from genloom.types import Item, digest_of
 
 Watch = Callable[[str, bytes, Network], Network]
 """Told of a network: the model's name, the bytes that were compiled, and what they became."""
+
+NO_TILES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +113,19 @@ class Plan:
         return sides.pop() if len(sides) == 1 else self.settings.tile or TILE
 
     @property
+    def codecs(self) -> int:
+        """Threads that decode and write; few calls to a network at a time may need many."""
+        return max(2, self.workers if self.settings.workers else max(self.workers, machine.cores()))
+
+    @cached_property
+    def queue_bytes(self) -> int:
+        """Bytes that each queue may hold: enough for every thread to have large results in work."""
+        if self.settings.queue_bytes:
+            return self.settings.queue_bytes
+        spare = (machine.free_memory() or 0) // 16
+        return max(QUEUE_BYTES, min(self.codecs * QUEUE_BYTES_A_THREAD, spare))
+
+    @property
     def shard(self) -> Shard:
         """Which part of the run this is."""
         return Shard.of(self.settings.shard)
@@ -138,7 +160,7 @@ class Plan:
             "tile": self.tile,
             "precision_floor": self.settings.precision_floor,
             "provider_options": dict(self.settings.provider_options),
-            "queue_bytes": self.settings.queue_bytes,
+            "queue_bytes": self.queue_bytes,
             "fingerprint": self.digests[-1],
         }
 
@@ -166,10 +188,12 @@ def bind(
     settings: RunSettings | None = None,
     *,
     watch: Watch | None = None,
+    tiles: Mapping[str, int] = NO_TILES,
 ) -> Plan:
     """Bind a pipeline to inputs, models and a runtime.
 
-    `watch` is told of every network that is compiled, and gives the one that is used.
+    `watch` is told of every network that is compiled, and gives the one that is used. `tiles` are
+    sides of tiles for models by name, in place of what the settings say for all.
 
     Raises:
         OutputError: when OUT cannot be used.
@@ -199,6 +223,7 @@ def bind(
     for name, bundle in pipeline.bundles.items():
         assert runtime is not None
         own, seen = _with(settings, found.get(name), bundle), watch and partial(watch, name)
+        own = replace(own, tile=tiles.get(name, own.tile))
         spare = falls_back_to_cpu(runtime, settings)
         models[name] = compiled(bundle, catalog, runtime, own, threads, workers, seen, spare)
         parts, last = pipeline.parts_used(name), pipeline.ends_with(name)
@@ -208,7 +233,9 @@ def bind(
             if name not in found:
                 raise
             # Nobody asked for what was tuned; what was measured with it says nothing either.
-            plain = bind(pipeline, catalog, inputs, replace(settings, tuned=False), watch=watch)
+            plain = bind(
+                pipeline, catalog, inputs, replace(settings, tuned=False), watch=watch, tiles=tiles
+            )
             note = f"what was tuned, {found[name]}, does not work here: {error}"
             return replace(plain, settings=settings, untuned={name: note})
     return Plan(

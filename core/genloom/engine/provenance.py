@@ -95,11 +95,11 @@ def _record(
                 digest=plan.pipeline.bundles[name].digest,
                 provider=plan.providers.get(name, ""),
                 precision=_precision(plan, name),
+                tile=plan.models[name].tile if name in plan.models else None,
             )
             for name in names
         ),
         plugins=tuple(plugin_record(owner) for _, owner in sorted(foreign.items())),
-        tile=plan.tile if names else None,
     )
 
 

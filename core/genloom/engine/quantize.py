@@ -69,7 +69,7 @@ def quantize(
     Raises:
         OutputError: when the folder is there already or cannot be written.
         GenloomError: when there are too few photographs.
-        ModelError: when nothing of the model can be quantised.
+        ModelError: when nothing of the model can be quantised, or its card asks for fp32.
         MissingRequirement: when a package is not installed.
     """
     _check_folder(folder)
@@ -93,8 +93,14 @@ def _parts(card: Card) -> dict[str, Part]:
     """The parts that give a picture for a picture.
 
     Raises:
-        ModelError: when there are none, or one takes what no photograph tells.
+        ModelError: when there are none, one takes what no photograph tells, or the card says that
+            the model is computed in one precision.
     """
+    if card.precision != "auto":
+        raise ModelError(
+            f"the model '{card.name}' is computed in {card.precision} only, as its card says",
+            hint="Without `precision` on a copy of its card it can be quantised",
+        )
     found = {
         name: part
         for name, part in card.parts.items()

@@ -197,17 +197,17 @@ def _missing(what: str, sha256: str, inputs: Sequence[Path]) -> GenloomError:
 
 
 def _bound(record: Record, checked: pipeline.Pipeline, catalog: Catalog, inputs: Inputs) -> Plan:
-    """The plan, on the provider and in the precision of then where they are at hand."""
+    """The plan, with the tiles of then; on that provider, in that precision if they are at hand."""
     exact = all(model.precision == EXACT for model in record.models)
-    settings = RunSettings(
-        tile=record.tile or TILE, precision=EXACT if exact else "auto", tuned=False
-    )
+    settings = RunSettings(precision=EXACT if exact else "auto", tuned=False)
+    tiles = {model.name: model.tile or TILE for model in record.models}
     providers = {model.provider for model in record.models}
     then = providers.pop() if len(providers) == 1 else ""
     try:
-        plan = bind(checked, catalog, inputs, replace(settings, provider=then or "auto"))
+        wanted = replace(settings, provider=then or "auto")
+        plan = bind(checked, catalog, inputs, wanted, tiles=tiles)
     except MissingRequirement:
-        plan = bind(checked, catalog, inputs, settings)
+        plan = bind(checked, catalog, inputs, settings, tiles=tiles)
     precisions = {model.digest: model.precision for model in record.models}
     for model in plan.models.values():
         then = precisions.get(model.digest, EXACT)

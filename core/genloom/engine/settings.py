@@ -14,10 +14,12 @@ from genloom.runtime import EXACT, INT8
 BATCH = 16
 BATCH_PIXELS = 512 * 512
 QUEUE_BYTES = 256 * 2**20
+QUEUE_BYTES_A_THREAD = 64 * 2**20
+"""What a queue holds at least, and for each thread that decodes and writes, where memory allows."""
 
 PRECISIONS = ("auto", EXACT, "bf16", "fp16", INT8)
 
-_LEAST = {"threads": 0, "workers": 0, "batch": 0, "tile": 0, "queue_bytes": 1}
+_LEAST = {"threads": 0, "workers": 0, "batch": 0, "tile": 0, "queue_bytes": 0}
 """The smallest values of settings that are numbers."""
 
 
@@ -29,7 +31,8 @@ class RunSettings:
         provider: `auto` or one execution provider; `provider_options` are its own.
         runtime: name of a runtime; `auto` looks for the provider in all that are installed.
         threads: threads of one call to a network; 0 divides the cores among the workers.
-        workers: pictures computed at a time; 0 for what was tuned, else as many as there are cores.
+        workers: pictures computed at a time, and threads that decode and write; 0 for what was
+            tuned, else as many as there are cores, which always decode and write.
         batch: pictures of one shape in one call; 0 lets the engine choose by their size.
         tile: side in pixels of the tiles that large pictures are cut into; 0 for what was tuned,
             else 1536.
@@ -40,7 +43,9 @@ class RunSettings:
         precision_floor: least peak signal-to-noise ratio between the two, in dB.
         cpu_fallback: whether the CPU computes what the provider has no memory for, after smaller
             batches and tiles did not help; None for yes where `provider` is `auto`, else no.
-        queue_bytes: bound on each of the queues between decoding, computing and writing.
+        queue_bytes: bound on each of the queues between decoding, computing and writing; 0 for
+            64 MiB for each thread that decodes and writes, but no more than a sixteenth of the free
+            memory, and at least 256 MiB.
         force: do again what is done already.
         fail_fast: stop at the first picture that fails.
         tuned: whether what `genloom tune` found for a model is used wherever nothing is asked
@@ -58,7 +63,7 @@ class RunSettings:
     precision: str = "auto"
     precision_floor: float = FLOOR
     cpu_fallback: bool | None = None
-    queue_bytes: int = QUEUE_BYTES
+    queue_bytes: int = 0
     force: bool = False
     fail_fast: bool = False
     tuned: bool = True

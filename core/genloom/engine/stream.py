@@ -116,16 +116,16 @@ class Stream:
 
         if opens:
             stream = ((with_bytes(packet, SMALL_FILE) for packet in some) for some in stream)
-        most = 64 + 4 * self.plan.workers
+        most = 64 + 4 * self.plan.codecs
         results = flow.ordered(
             self.files,
             call,
             stream,
             cost=lambda packet: _cost(step, packet) if opens else packet.nbytes,
             result_cost=_bytes,
-            budget=self.plan.settings.queue_bytes,
+            budget=self.plan.queue_bytes,
             most=most,
-            workers=max(2, self.plan.workers),
+            workers=self.plan.codecs,
             lane=self._lane([step], FILES, most),
         )
         return _flat(results)
@@ -156,7 +156,7 @@ class Stream:
             cost=lambda packet: packet.nbytes,
             full=full,
             result_cost=_bytes,
-            budget=self.plan.settings.queue_bytes,
+            budget=self.plan.queue_bytes,
             most=most,
             workers=self.plan.workers,
             lane=self._lane(segment, NETWORKS, most),
@@ -183,7 +183,7 @@ class Stream:
             ([page] for page in self._wanted(cut)),
             cost=lambda page: page.nbytes,
             result_cost=_bytes,
-            budget=self.plan.settings.queue_bytes,
+            budget=self.plan.queue_bytes,
             most=most,
             workers=self.plan.workers,
             lane=self._lane([step], NETWORKS, most, pages=True),
@@ -192,7 +192,7 @@ class Stream:
 
     def _lane(self, steps: Sequence[Step], pool: str, most: int, *, pages: bool = False) -> Lane:
         """What measures the queue before some stages."""
-        budget, first = self.plan.settings.queue_bytes, steps[0]
+        budget, first = self.plan.queue_bytes, steps[0]
         side = COMPUTE
         if pool == FILES and first.stage.gives == Kind.IMAGE:
             side = DECODE if first is self.plan.steps[0] else WRITE

@@ -180,11 +180,13 @@ class _Tuner:
     def _providers(self) -> None:
         """Every provider at hand, in fp32 and in lower precisions where the guard takes them."""
         settings, notes = {_named(self._now): self._now}, dict[str, str]()
+        lower = ["auto", *([INT8] if self._has_int8 else [])]
+        asked_for = [EXACT, *(lower if self._model.card.precision == "auto" else [])]
         self._compiled(self._now)
         for provider in self._runtime.providers():
             if provider in SLOW and provider != self._now.provider:
                 continue
-            for asked in (EXACT, "auto", *([INT8] if self._has_int8 else [])):
+            for asked in asked_for:
                 try:
                     setting = self._candidate(provider, asked, notes)
                 except Exception as error:  # a provider that does not take the graph, or breaks

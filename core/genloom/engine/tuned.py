@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import sqlite3
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ ENVIRONMENT = "GENLOOM_TUNED"
 
 LEAST_TILE = 16
 """Side of the smallest tile in pixels."""
+
+PATIENCE = 10.0
+"""Seconds that one process waits for another to write what it found."""
 
 _VERSION = 1
 _BOUNDS = {"workers": (1, 1024), "tile": (0, 2**16), "batch": (1, 2**16), "pixels": (1, 2**40)}
@@ -162,16 +167,51 @@ def remember(name: str, bundle: Bundle, here: dict[str, Any], answer: Answer) ->
         OutputError: when the file cannot be written.
     """
     entry = Entry(name, bundle.digest, here, answer, time.strftime("%Y-%m-%d"))
-    _write([*(one for one in entries() if one.key != entry.key), entry])
+    with _alone():
+        _write([*(one for one in entries() if one.key != entry.key), entry])
 
 
 def forget(digests: Collection[str] | None = None) -> int:
-    """Drop the answers for some models, or all; gives how many there were."""
-    kept = entries()
-    left = [] if digests is None else [one for one in kept if one.digest not in digests]
-    if len(left) < len(kept):
-        _write(left)
+    """Drop the answers for some models, or all; gives how many there were.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    if not entries():
+        return 0
+    with _alone():
+        kept = entries()
+        left = [] if digests is None else [one for one in kept if one.digest not in digests]
+        if len(left) < len(kept):
+            _write(left)
     return len(kept) - len(left)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes from changing the file between reading and writing it.
+
+    The lock is one of SQLite's, which every system has and which ends with its process.
+    """
+    lock = file().with_name("tuned.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_kept(error.strerror) from None
+    with contextlib.ExitStack() as stack:
+        try:
+            held = sqlite3.connect(lock, isolation_level=None, timeout=PATIENCE)
+            stack.callback(held.close)
+            held.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            if "locked" in str(error):
+                raise _not_kept("another process has been holding tuned.lock") from None
+            # This file system has no locks, or the folder cannot be written, which is told next.
+        yield
+
+
+def _not_kept(reason: str | None) -> OutputError:
+    return OutputError(f"what was found cannot be kept ({reason})", where=str(file()))
 
 
 def _write(kept: list[Entry]) -> None:
@@ -188,6 +228,4 @@ def _write(kept: list[Entry]) -> None:
             os.unlink(beside)
             raise
     except OSError as error:
-        raise OutputError(
-            f"what was found cannot be kept ({error.strerror})", where=str(path)
-        ) from None
+        raise _not_kept(error.strerror) from None

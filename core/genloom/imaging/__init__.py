@@ -15,7 +15,7 @@ or a conversion cannot keep is said in the notes that `read`, `encode` and `writ
 from __future__ import annotations
 
 from genloom.imaging.detail import Place, around, enlarged, most_detailed, outlined
-from genloom.imaging.formats import READABLE, WRITABLE
+from genloom.imaging.formats import READABLE, SILENT, WRITABLE
 from genloom.imaging.reading import Picture, decoded_bytes, probe, read, read_record
 from genloom.imaging.resizing import resize
 from genloom.imaging.writing import encode, record_options, write
@@ -24,6 +24,7 @@ from genloom.limits import MAX_PIXELS
 __all__ = [
     "MAX_PIXELS",
     "READABLE",
+    "SILENT",
     "WRITABLE",
     "Picture",
     "Place",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from genloom import scratch
-from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY
+from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY, SILENT
 from genloom.imaging.metadata import EXIF_PREFIX, icc_fits, sized_exif
 from genloom.imaging.resizing import resize
 from genloom.imaging.samples import Samples
@@ -115,7 +115,7 @@ def _fit_metadata(sheet: Sheet) -> None:
 
 def _fit_record(sheet: Sheet) -> None:
     """Put the record into the XMP, except in a PNG, which has a chunk for it."""
-    if not sheet.record or sheet.format == "PNG" or "xmp" not in KEEPS[sheet.format]:
+    if not sheet.record or sheet.format == "PNG" or sheet.format in SILENT:
         return
     packet = with_record(sheet.info.xmp or b"", sheet.record)
     if packet is None and sheet.info.xmp:

@@ -21,6 +21,8 @@ HAS_HEIF = find_spec("pillow_heif") is not None
 WRITABLE: dict[str, str] = {
     ".bmp": "BMP",
     ".gif": "GIF",
+    ".jfif": "JPEG",
+    ".jpe": "JPEG",
     ".jpeg": "JPEG",
     ".jpg": "JPEG",
     ".pgm": "PPM",
@@ -35,7 +37,7 @@ WRITABLE: dict[str, str] = {
 """File endings that can be written, with the name of their format."""
 
 READABLE: frozenset[str] = frozenset(
-    {*WRITABLE, ".jfif", ".jpe", ".mpo", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
+    {*WRITABLE, ".mpo", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
 )
 """Lower-case file endings that a folder walk picks up."""
 
@@ -59,6 +61,9 @@ KEEPS: dict[str, frozenset[str]] = {
     "PPM": frozenset(),
 }
 """What a format keeps besides colour."""
+
+SILENT = frozenset(kind for kind, kept in KEEPS.items() if "xmp" not in kept)
+"""Formats whose files cannot say how they were made."""
 
 DEEPEST = {"PNG": 16, "PPM": 16, "TIFF": 32}
 """Most bits a channel a format keeps; 8 where it is not listed."""

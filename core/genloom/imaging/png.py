@@ -12,13 +12,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from genloom.imaging.png_chunks import SIGNATURE, made
+from genloom.imaging.packing import packer
+from genloom.imaging.png_chunks import SIGNATURE, made, put
 from genloom.imaging.samples import Samples
 from genloom.types import Array, ImageInfo
 
 HEADER_END = 33
 INCH = 0.0254
 UP = 2
+PIECE = 2**20
+"""About how many bytes are packed at once; the packed ones are copied with the interpreter held."""
 
 RECORD = "genloom"
 """Keyword of the chunk that says how a picture was made."""
@@ -34,14 +37,15 @@ def write_png(file: BinaryIO, samples: Samples, info: ImageInfo, record: str = "
     header = struct.pack(">IIBBBBB", width, height, 8 * samples.dtype.itemsize, colours, 0, 0, 0)
     file.write(SIGNATURE + made(b"IHDR", header))
     file.write(_metadata(info) + _texts(info, record))
-    packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    packed = packer()
     above = np.zeros(width * count * samples.dtype.itemsize, np.uint8)
-    for strip in samples.strips():
+    for strip in samples.strips(max(1, PIECE // len(above))):
         rows = _bytes(strip)
-        if packed := packer.compress(_filtered(rows, above).data):
-            file.write(made(b"IDAT", packed))
+        if body := packed.compress(_filtered(rows, above).data):
+            put(file, b"IDAT", body)
         above = rows[-1].copy()
-    file.write(made(b"IDAT", packer.flush()) + made(b"IEND", b""))
+    put(file, b"IDAT", packed.flush())
+    file.write(made(b"IEND", b""))
 
 
 def with_texts(encoded: bytes, info: ImageInfo, record: str) -> bytes:

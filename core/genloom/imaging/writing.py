@@ -74,7 +74,7 @@ def encode(
         quality: 0 to 100, for JPEG, WebP and AVIF; at 100, or if `info` says so, WebP is lossless.
         palette: whether a picture whose `info.mode` is `palette` becomes one again.
         record: how the picture was made, a text of ASCII such as `Run.record` gives; in PNG a text
-            chunk, in JPEG, WebP, TIFF and AVIF XMP; other formats go without, and without a note.
+            chunk, in JPEG, WebP, TIFF and AVIF XMP; formats that are `SILENT` go without.
     """
     with telling(Path(f"*{ending}"), "cannot be encoded"):
         sheet, file = _sheet(pixels, ending, alpha, info, quality, palette, record), io.BytesIO()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +26,7 @@ from genloom.runtime import (
     Network,
     Runtime,
     Settings,
+    cuda,
     memory,
     not_at_hand,
     proto,
@@ -54,12 +58,11 @@ PRESET = {
         "cudnn_conv_algo_search": "HEURISTIC",
         # And it doubles what it holds each time it needs more.
         "arena_extend_strategy": "kSameAsRequested",
+        # Else what is asked for as fp32 is multiplied with ten bits of mantissa.
+        "use_tf32": "0",
     }
 }
 """Options of providers, unless others are asked for."""
-
-ON_DEVICE = {"cuda": "cuda", "tensorrt": "cuda"}
-"""Providers whose results are fetched from the device once, and ONNX Runtime's name of that."""
 
 IN_MEMORY = frozenset({"cpu", "xnnpack", "openvino"})
 """Providers that work in the machine's memory, on its cores: one tile keeps them busy."""
@@ -83,6 +86,7 @@ INTEGERS = frozenset({"cpu"})
 """Providers that compute quantised layers in integers."""
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+_FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT) failure \d+: [^;\n]{1,200}")
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -108,6 +112,8 @@ def onnxruntime() -> Any:
             f"onnxruntime is installed but does not load ({error})",
             hint="Run `genloom doctor`",
         ) from None
+    if hasattr(ort, "set_default_logger_severity"):
+        ort.set_default_logger_severity(4)  # what fails is raised
     return ort
 
 
@@ -189,6 +195,14 @@ def _opened(ort: Any, graph: Path | bytes, provider: str, settings: Settings) ->
     return network
 
 
+def _missing(ort: Any, provider: str) -> str:
+    """The library that a provider of NVIDIA's lacks here."""
+    if provider not in cuda.PROVIDERS or not sys.platform.startswith("linux"):
+        return ""
+    folder = Path(getattr(ort, "__file__", "")).parent / "capi"
+    return cuda.missing(folder / f"libonnxruntime_providers_{provider}.so")
+
+
 class _Session(Network):
     def __init__(
         self,
@@ -201,7 +215,9 @@ class _Session(Network):
         """`half` are the options for fp16, where the graph is computed in that."""
         heavy = () if half is None else strict.HEAVY
         self._session = _compiled(ort, graph, provider, settings, half or {})
-        strict.refuse_fallback(self._session, provider, BEST_FIRST[provider], heavy)
+        strict.refuse_fallback(
+            self._session, provider, BEST_FIRST[provider], heavy, partial(_missing, ort, provider)
+        )
         strict.refuse_unknown(self._session, provider, BEST_FIRST[provider], settings.options)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.provider, self.together = provider, provider not in IN_MEMORY
@@ -209,7 +225,6 @@ class _Session(Network):
         if settings.precision == INT8 and provider in INTEGERS:
             self.precision = INT8
         self.few_shapes = provider in SEARCHING
-        self._place = (ON_DEVICE.get(provider, ""), int(settings.options.get("device_id", "0")))
         try:
             self.inputs = {port.name: tuple(port.shape) for port in inputs}
             self.outputs = {port.name: tuple(port.shape) for port in outputs}
@@ -225,7 +240,8 @@ class _Session(Network):
             name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
         }
         try:
-            results = self._results(feed)
+            # Of a GPU too: what is bound to a device is copied with the interpreter held.
+            results = self._session.run(list(self.outputs), feed, self._thrift)
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
             if said := memory.ran_out(error):
@@ -234,27 +250,12 @@ class _Session(Network):
             raise ModelError(f"the graph failed ({_first_line(error)})", got=shapes) from None
         return dict(zip(self.outputs, results, strict=True))
 
-    def _results(self, feed: Mapping[str, Array]) -> list[Array]:
-        """The results as arrays of this machine; bound to the device where they are made there."""
-        device, number = self._place
-        if not device:
-            results: list[Array] = self._session.run(list(self.outputs), feed, self._thrift)
-            return results
-        binding = self._session.io_binding()
-        for name, array in feed.items():
-            binding.bind_cpu_input(name, array)
-        for name in self.outputs:
-            binding.bind_output(name, device, number)
-        self._session.run_with_iobinding(binding, self._thrift)
-        fetched: list[Array] = binding.copy_outputs_to_cpu()
-        return fetched
-
 
 def _compiled(
     ort: Any, graph: Path | bytes, provider: str, settings: Settings, more: Mapping[str, str]
 ) -> Any:
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised, and need not stand on the terminal too
+    options.log_severity_level = 4  # as above
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -269,9 +270,15 @@ def _compiled(
     chosen = {**PRESET.get(provider, {}), **more, **settings.options}
     if provider == "tensorrt":
         chosen = {**tensorrt.kept(graph, installed(), chosen), **chosen}
+    if provider in cuda.PROVIDERS:
+        cuda.preload(getattr(ort, "cuda_version", "") or "")
+        if sys.platform == "win32" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()
     providers = [(BEST_FIRST[provider], chosen)]
     try:
-        return ort.InferenceSession(source, sess_options=options, providers=providers)
+        return ort.InferenceSession(
+            source, sess_options=options, providers=providers, enable_fallback=0
+        )
     except Exception as error:  # onnxruntime raises many types, some of them private
         raise _compile_error(error, graph, provider) from None
 
@@ -308,7 +315,11 @@ def _compile_error(error: Exception, graph: Path | bytes, provider: str) -> Exce
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    """What an error says, without the place in ONNX Runtime's source that says it."""
+    text = str(error).strip()
+    if failure := _FAILURE.search(text):
+        return failure[0].strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from genloom.errors import GenloomError, MissingRequirement, did_you_mean
@@ -13,7 +13,13 @@ HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _ASSIGNMENT = "get_provider_graph_assignment_info"  # since ONNX Runtime 1.24
 
 
-def refuse_fallback(session: Any, provider: str, full: str, heavy: Collection[str]) -> None:
+def refuse_fallback(
+    session: Any,
+    provider: str,
+    full: str,
+    heavy: Collection[str],
+    missing: Callable[[], str] = str,
+) -> None:
     """ONNX Runtime goes on with the CPU when a provider fails or takes no node; we do not.
 
     Args:
@@ -21,6 +27,8 @@ def refuse_fallback(session: Any, provider: str, full: str, heavy: Collection[st
         provider: its short name.
         full: ONNX Runtime's name of it.
         heavy: operators of which the CPU may take none.
+        missing: says what the provider lacks on this machine, or nothing; asked when it did not
+            take the graph.
 
     Raises:
         MissingRequirement: when the provider computes no part of the graph, or not these.
@@ -32,8 +40,8 @@ def refuse_fallback(session: Any, provider: str, full: str, heavy: Collection[st
     if full not in used:
         raise MissingRequirement(
             f"the provider '{provider}' was asked for but did not take the graph",
-            got=", ".join(dict.fromkeys(used)),
-            hint="`genloom doctor` says why; `--provider auto` takes the best that works",
+            got=missing() or ", ".join(dict.fromkeys(used)),
+            hint="`--provider auto` takes the best that works",
         )
     others = [part.get_nodes() for part in parts if heavy and part.ep_name != full]
     left = {node.op_type for nodes in others for node in nodes}.intersection(heavy)

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 from genloom import imaging
 from genloom.errors import StageError
 from genloom.stage import Cardinality, Run, Stage
-from genloom.stages.save import Provenance, write_sidecar
+from genloom.stages.save import Provenance, without_record, write_sidecar
 from genloom.stages.sheet import flattened, grey_as_colour
 from genloom.types import Array, Batch, Item, Kind, as_dtype
 
@@ -81,6 +81,7 @@ class Animate(Stage):
         if count == MOST:
             full = f"this animation is full ({MOST} frames); any more are in the next one"
             item = item.noting(full)
+        item = without_record(item, self.format.upper(), self.provenance)
         shown = 1000 / self._duration()
         if abs(shown / self.fps - 1) > 0.05:
             item = item.noting(f"GIF counts hundredths of a second: {shown:.3g} frames each second")

@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 
 from genloom import imaging
 from genloom.errors import ImageError
-from genloom.record import SIDECAR
+from genloom.record import SIDECAR, STATE_FOLDER
 from genloom.stage import Run, Stage
 from genloom.types import Batch, Item, Kind
 
@@ -27,6 +27,14 @@ Provenance = Literal["file", "sidecar", "off"]
 def write_sidecar(path: Path, record: str) -> None:
     """Write a record beside the file that `run.output` gave the path of."""
     path.with_name(f"{path.name}{SIDECAR}").write_text(f"{record}\n", encoding="utf-8")
+
+
+def without_record(item: Item, format: str, provenance: Provenance) -> Item:
+    """The item of a picture; with a note where its file cannot hold what it was to say."""
+    if provenance != "file" or format not in imaging.SILENT:
+        return item
+    said = f"a {format} file cannot say how it was made"
+    return item.noting(f"{said}; `provenance: sidecar` says it in a file beside it, `off` nowhere")
 
 
 def check_pattern(pattern: str) -> None:
@@ -45,6 +53,8 @@ def check_pattern(pattern: str) -> None:
     parts = pattern.replace("\\", "/").split("/")
     if ".." in parts or parts[0] == "" or PureWindowsPath(pattern).drive:
         raise ValueError(f"the pattern '{pattern}' leads out of the output folder")
+    if any(part.casefold() == STATE_FOLDER for part in parts[:-1]):
+        raise ValueError(f"the pattern '{pattern}' leads into the folder of the journal")
 
 
 @contextmanager
@@ -66,12 +76,14 @@ class Save(Stage):
     stays lossless.
 
     Args:
-        format: the file format; `same` keeps that of the source where it can be written, else PNG.
+        format: the file format; `same` keeps that of the source where it can be written, else PNG:
+            HEIC, say, and PBM, whose pixels are black or white.
         quality: of lossy formats, 1 to 100.
         palette: whether a picture that came with a palette is given one again.
         to: where below OUT, without ending; `{folder}` and `{stem}` are those of the source.
         provenance: where to say how the picture was made: in the `file` itself, where its format
-            can hold it; in a `sidecar`, a file of the same name with `.json` added; or `off`.
+            can hold it (not GIF, BMP, PPM); in a `sidecar`, a file of the same name with `.json`
+            added; or `off`.
     """
 
     name, takes, gives = "save", Kind.IMAGE, Kind.IMAGE
@@ -109,7 +121,7 @@ class Save(Stage):
                 write_sidecar(path, run.record(item))
         for note in notes:
             item = item.noting(note)
-        return item
+        return without_record(item, imaging.WRITABLE[ending.lower()], self.provenance)
 
     def ending(self, item: Item) -> str:
         """The ending of the file a picture will be written to."""

@@ -7,6 +7,7 @@ an uninterrupted one would have seen, and there is no position to store. Nothing
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -107,7 +108,10 @@ class Source(ABC):
 
     @abstractmethod
     def batch(self, step: int, size: int, seed: int) -> Samples:
-        """Batch number `step` (from 0): always the same for the same three numbers."""
+        """Batch number `step` (from 0): always the same for the same three numbers.
+
+        Several threads may ask for batches at once.
+        """
 
     @abstractmethod
     def held_out(self, larger: bool = False) -> Samples:
@@ -148,13 +152,6 @@ def epoch_indices(count: int, step: int, size: int, seed: int) -> Array:
     return chosen
 
 
-_orders: dict[tuple[int, int, int], Array] = {}
-
-
+@functools.lru_cache(maxsize=4)
 def _order(count: int, epoch: int, seed: int) -> Array:
-    key = (count, epoch, seed)
-    if key not in _orders:
-        while len(_orders) > 3:
-            _orders.pop(next(iter(_orders)), None)
-        _orders[key] = generator("order", seed, epoch).permutation(count)
-    return _orders[key]
+    return generator("order", seed, epoch).permutation(count)

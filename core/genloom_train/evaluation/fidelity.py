@@ -12,15 +12,8 @@ import numpy as np
 from genloom.errors import GenloomError
 from genloom.likelihood import Doubles
 from genloom.types import Array, as_float
+from genloom_train.evaluation.patterns import CELLS, dotted_lines, grid_energy, luma
 from genloom_train.evaluation.similarity import MOST, similarity
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the brightness (ITU-R BT.601)."""
-
-CELLS = 8
-"""The spectrum is taken of blocks of so many periods of a grid; between its lines lie so many."""
-RING = 3
-"""So many lines from one of the grid's are those that it is compared with."""
 
 LEAST = 8
 """Height and width in pixels of what is judged, at least."""
@@ -37,7 +30,7 @@ def fidelity(
         result: what a method gives.
         truth: the true picture, of the same shape.
         border: pixels that are cut off on each side before anything is compared.
-        scale: how many times it was enlarged; from 2 on, a checkerboard is looked for.
+        scale: how many times it was enlarged; from 2 on, patterns of that period are looked for.
         lpips: the network that LPIPS needs, see `genloom_train.evaluation.perceptual`.
     """
     result, truth = (without_border(one, border) for one in (result, truth))
@@ -51,6 +44,7 @@ def fidelity(
     found["gradient_distance"] = gradient_distance(result, truth)
     if scale > 1 and min(truth.shape[:2]) >= CELLS * scale:
         found["checkerboard"] = grid_energy(result, scale) / grid_energy(truth, scale)
+        found["dotted"] = dotted_lines(result, truth, scale)
     return found
 
 
@@ -78,7 +72,7 @@ def without_border(picture: Array, border: int) -> Array:
 
 def psnr_y(result: Array, truth: Array) -> float:
     """PSNR of Y in dB as papers on super-resolution give it: Y of 16 to 235, a peak of 255."""
-    error = (_luma(result) - _luma(truth)) * (219 / 255)
+    error = (luma(result) - luma(truth)) * (219 / 255)
     mean = float(np.mean(error**2))
     return MOST if mean == 0 else min(MOST, float(20 * np.log10(255 / np.sqrt(mean))))
 
@@ -89,41 +83,9 @@ def gradient_distance(result: Array, truth: Array) -> float:
     The Wasserstein distance of the two distributions of the gradient's size, in 8-bit units: the
     mean difference between values of one rank.
     """
-    one, other = (np.sort(_gradients(_luma(picture)), axis=None) for picture in (result, truth))
+    one, other = (np.sort(_gradients(luma(picture)), axis=None) for picture in (result, truth))
     return float(np.abs(one - other).mean())
 
 
-def grid_energy(picture: Array, scale: int) -> float:
-    """Energy at the frequencies of a grid of `scale` pixels, relative to that beside them.
-
-    The mean power spectrum of overlapping blocks under Hann's window (Welch 1967). A pattern that
-    repeats every `scale` pixels stands out at multiples of 1/`scale`; nothing else need do so.
-    """
-    size = CELLS * scale
-    window = np.hanning(size + 1)[:-1]
-    luma = _luma(picture)
-    blocks = np.lib.stride_tricks.sliding_window_view(luma, (size, size))
-    blocks = blocks[:: size // 2, :: size // 2].reshape(-1, size, size)
-    blocks = (blocks - blocks.mean((1, 2), keepdims=True)) * window * window[:, None]
-    power = (np.abs(np.fft.fft2(blocks)) ** 2).mean(0) + 1e-9
-    lines = [(i * CELLS, j * CELLS) for i in range(scale) for j in range(scale) if i or j]
-    return float(np.mean([power[i, j] / _beside(power, i, j) for i, j in lines]))
-
-
-def _beside(power: Doubles, i: int, j: int) -> float:
-    """Mean power on the square ring about a line of the spectrum."""
-    reach = range(-RING, RING + 1)
-    ring = [(a, b) for a in reach for b in reach if max(abs(a), abs(b)) == RING]
-    rows, columns = np.array(ring).T
-    return float(power[(i + rows) % len(power), (j + columns) % len(power)].mean())
-
-
-def _luma(picture: Array) -> Doubles:
-    """Brightness in 8-bit units, H×W."""
-    if picture.shape[2] == 1:
-        return np.asarray(picture[..., 0], np.float64)
-    return np.asarray(picture.astype(np.float64) @ np.array(LUMA))
-
-
-def _gradients(luma: Doubles) -> Doubles:
-    return np.hypot(np.diff(luma, axis=0)[:, :-1], np.diff(luma, axis=1)[:-1])
+def _gradients(grey: Doubles) -> Doubles:
+    return np.hypot(np.diff(grey, axis=0)[:, :-1], np.diff(grey, axis=1)[:-1])

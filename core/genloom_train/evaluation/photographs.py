@@ -14,7 +14,7 @@ from genloom.demo import PHOTOGRAPHS
 from genloom.errors import GenloomError
 from genloom.types import Array, as_dtype
 from genloom_train.data.files import decoded, picture_files
-from genloom_train.evaluation.fidelity import LUMA
+from genloom_train.evaluation.patterns import LUMA
 from genloom_train.evaluation.real import open_source
 
 

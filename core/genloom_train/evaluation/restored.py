@@ -14,7 +14,7 @@ from genloom_train.evaluation.spoiling import Condition
 MILLISECONDS = "ms"
 DIGITS = {"ssim": 4, "lpips": 4, MILLISECONDS: 1}
 """Digits after the point in a table; two unless said."""
-ARROWS = {"psnr": " ↑", "psnr_y": " ↑", "ssim": " ↑", "checkerboard": ""}
+ARROWS = {"psnr": " ↑", "psnr_y": " ↑", "ssim": " ↑", "checkerboard": "", "dotted": ""}
 """Whether a figure is better when it is higher; lower, unless said."""
 
 
