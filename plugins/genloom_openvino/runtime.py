@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import queue
@@ -42,14 +43,11 @@ class OpenVino(Runtime):
     name = "openvino"
     extras: ClassVar[Mapping[str, str]] = dict.fromkeys(DEVICES, "openvino")
 
-    def __init__(self) -> None:
-        self._core: Any = None
-
     def providers(self) -> tuple[str, ...]:
         """The devices that OpenVINO sees."""
         if importlib.util.find_spec("openvino") is None:
             return ()
-        seen = {name.partition(".")[0] for name in self._opened().available_devices}
+        seen = {name.partition(".")[0] for name in opened().available_devices}
         return tuple(short for short, device in DEVICES.items() if device in seen)
 
     def compile(self, graph: Path | bytes, settings: Settings) -> Network:
@@ -60,7 +58,7 @@ class OpenVino(Runtime):
             raise self.missing("computing with it")
         if provider not in at_hand:
             raise not_at_hand(provider, at_hand, DEVICES)
-        core, device = self._opened(), DEVICES[provider]
+        core, device = opened(), DEVICES[provider]
         data = graph if isinstance(graph, bytes) else _bytes_of(graph)
         proto.check_whole(data)
         precision = _precision(
@@ -107,18 +105,25 @@ class OpenVino(Runtime):
         _keep(key, compiled, names)
         return _Compiled(compiled, provider, names, precision)
 
-    def _opened(self) -> Any:
-        if self._core is None:
-            try:
-                from openvino import Core
 
-                self._core = Core()
-            except Exception as error:  # a broken installation raises anything
-                raise MissingRequirement(
-                    f"openvino is installed but does not load ({_reason(error)})",
-                    hint="Install it again: python -m pip install --force-reinstall openvino",
-                ) from error
-        return self._core
+@functools.cache
+def opened() -> Any:
+    """The one core of this process, which is never let go.
+
+    On processors with AMX the first use of a core gives its thread another stack for signals, and
+    the end of the core frees it. Where another thread lets the last core go, the first one keeps a
+    stack that is not there any more, and Ctrl-C then writes over whatever took its place
+    (OpenVINO 2026.4).
+    """
+    try:
+        from openvino import Core
+
+        return Core()
+    except Exception as error:  # a broken installation raises anything
+        raise MissingRequirement(
+            f"openvino is installed but does not load ({_reason(error)})",
+            hint="Install it again: python -m pip install --force-reinstall openvino",
+        ) from error
 
 
 class _Compiled(Network):

@@ -22,7 +22,8 @@ from genloom.errors import (
 from genloom.runtime import Settings, cache, trial
 from genloom.runtime.best import Best
 from genloom.runtime.ort import OnnxRuntime
-from genloom_openvino.runtime import OpenVino
+from genloom_openvino import runtime as openvino
+from genloom_openvino.runtime import OpenVino, opened
 
 FREE = Port(axes=("n", 3, "h", "w"))
 
@@ -183,7 +184,7 @@ def test_auto_goes_on_to_onnx_runtime_for_an_operator_that_it_does_not_know(
 
 
 def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
-    core, given = runtime._opened(), []
+    core, given = opened(), []
 
     class Spy:
         def __getattr__(self, name):
@@ -193,7 +194,7 @@ def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
             given.append(config)
             return core.compile_model(model, device, config)
 
-    monkeypatch.setattr(runtime, "_core", Spy())
+    monkeypatch.setattr(openvino, "opened", Spy)
     runtime.compile(doubling, Settings())
     assert given[0]["CPU_RUNTIME_CACHE_CAPACITY"] == "64"
 
@@ -202,7 +203,7 @@ def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
 def kept(runtime, tmp_path, monkeypatch):
     """A cache of its own; gives its entries, and what was compiled and not read from it."""
     monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path / "cache"))
-    core, compiled = runtime._opened(), []
+    core, compiled = opened(), []
 
     class Spy:
         def __getattr__(self, name):
@@ -212,7 +213,7 @@ def kept(runtime, tmp_path, monkeypatch):
             compiled.append(config)
             return core.compile_model(model, device, config)
 
-    monkeypatch.setattr(runtime, "_core", Spy())
+    monkeypatch.setattr(openvino, "opened", Spy)
     return lambda: sorted((tmp_path / "cache/graphs").glob("*.graph")), compiled
 
 
@@ -367,6 +368,7 @@ def test_what_can_only_be_read_is_no_option(runtime, doubling):
 def test_a_library_that_is_there_and_does_not_load_says_why_and_how_to_mend_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(openvino, "opened", opened.__wrapped__)  # not the core there may be
     with pytest.raises(MissingRequirement, match=r"does not load.*--force-reinstall openvino"):
         OpenVino().providers()
     monkeypatch.undo()
@@ -389,3 +391,46 @@ def test_the_extra_is_named_where_the_library_is_missing(monkeypatch, provider, 
     for name, chosen in (("auto", provider), ("openvino", "auto")):
         with pytest.raises(MissingRequirement, match=r"'openvino'.*genloom\[openvino\]"):
             runtime_named(Catalog.load(), name).compile(doubling, Settings(provider=chosen))
+
+
+LET_GO = """
+import ctypes
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+from genloom.runtime import Settings
+from genloom_openvino.runtime import OpenVino
+
+
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+
+held = [OpenVino()]
+held.append(held[0].compile(Path(sys.argv[1]).read_bytes(), Settings(threads=1)))
+held[1].run({"x": np.ones((1, 3, 16, 16), np.float32)})
+letting_go = threading.Thread(target=held.clear)
+letting_go.start()
+letting_go.join()
+stack, start = Stack(), 0
+ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+for line in Path("/proc/self/maps").read_text().splitlines():
+    first, _, last = line.split()[0].partition("-")
+    if stack.start and int(first, 16) <= stack.start < int(last, 16):
+        start = stack.start
+print("there" if start == (stack.start or 0) else "gone")
+"""
+
+
+def test_signals_find_their_stack_when_another_thread_lets_the_last_network_go(
+    runtime, doubling, tmp_path
+):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux lists what a process has mapped")
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(doubling)
+    command = [sys.executable, "-c", LET_GO, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.stdout.strip(), result.returncode) == ("there", 0), result.stderr
