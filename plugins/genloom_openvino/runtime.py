@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import queue
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,15 +107,23 @@ class OpenVino(Runtime):
         return _Compiled(compiled, provider, names, precision)
 
 
-@functools.cache
 def opened() -> Any:
-    """The one core of this process, which is never let go.
+    """The one core of this process, which is never let go, whichever threads ask at once.
 
     On processors with AMX the first use of a core gives its thread another stack for signals, and
     the end of the core frees it. Where another thread lets the last core go, the first one keeps a
     stack that is not there any more, and Ctrl-C then writes over whatever took its place
     (OpenVINO 2026.4).
     """
+    with _opening:
+        return _core()
+
+
+_opening = threading.Lock()
+
+
+@functools.cache
+def _core() -> Any:
     try:
         from openvino import Core
 

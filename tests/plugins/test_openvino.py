@@ -1,7 +1,9 @@
 """The runtime `openvino` keeps the contract of runtimes and computes what ONNX Runtime does."""
 
+import functools
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -368,7 +370,7 @@ def test_what_can_only_be_read_is_no_option(runtime, doubling):
 def test_a_library_that_is_there_and_does_not_load_says_why_and_how_to_mend_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr(openvino, "opened", opened.__wrapped__)  # not the core there may be
+    monkeypatch.setattr(openvino, "_core", openvino._core.__wrapped__)  # not the core there may be
     with pytest.raises(MissingRequirement, match=r"does not load.*--force-reinstall openvino"):
         OpenVino().providers()
     monkeypatch.undo()
@@ -391,6 +393,21 @@ def test_the_extra_is_named_where_the_library_is_missing(monkeypatch, provider, 
     for name, chosen in (("auto", provider), ("openvino", "auto")):
         with pytest.raises(MissingRequirement, match=r"'openvino'.*genloom\[openvino\]"):
             runtime_named(Catalog.load(), name).compile(doubling, Settings(provider=chosen))
+
+
+def test_threads_that_ask_at_once_get_the_same_core(runtime, monkeypatch):
+    made = []
+
+    def core():
+        made.append(object())
+        time.sleep(0.05)  # the others ask meanwhile
+        return made[-1]
+
+    monkeypatch.setattr("openvino.Core", core)
+    monkeypatch.setattr(openvino, "_core", functools.cache(openvino._core.__wrapped__))
+    with ThreadPoolExecutor(4) as pool:
+        cores = list(pool.map(lambda _: opened(), range(4)))
+    assert len(made) == 1 and cores == made * 4
 
 
 LET_GO = """
