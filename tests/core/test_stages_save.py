@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from making import plugin_with
 from PIL import Image
 
-from genloom import Kind, Run, Stage, load_pipeline
+from genloom import Kind, Run, Stage, imaging, load_pipeline
 from genloom.errors import ImageError, InvalidFile, OutputError
 from genloom.stages.save import Save
 from genloom.testing import FakeRun, check_stage, image_batch
 from genloom.types import Batch, Item
+
+AVIF = pytest.mark.skipif(".avif" not in imaging.WRITABLE, reason="Pillow has no AVIF")
 
 
 def item(name="photo", source=None):
@@ -37,6 +39,7 @@ def item(name="photo", source=None):
         ("png", "a/b.jpg", ".png"),
         ("jpg", None, ".jpg"),
         ("webp", "b.png", ".webp"),
+        pytest.param("avif", "b.png", ".avif", marks=AVIF),
         ("tiff", "b.tif", ".tiff"),
         ("bmp", "b.png", ".bmp"),
     ],
@@ -45,7 +48,9 @@ def test_the_ending_is_that_of_the_format_or_of_the_source(format, source, endin
     assert Save(format=format).ending(item(source=source)) == ending
 
 
-@pytest.mark.parametrize("format", ["png", "jpg", "webp", "tiff", "bmp"])
+@pytest.mark.parametrize(
+    "format", ["png", "jpg", "webp", pytest.param("avif", marks=AVIF), "tiff", "bmp"]
+)
 def test_each_format_is_what_is_written(format):
     run = FakeRun()
     batch = image_batch(2)
@@ -55,6 +60,14 @@ def test_each_format_is_what_is_written(format):
     with Image.open(run.files[0]) as image:
         assert image.format == {"jpg": "JPEG"}.get(format, format.upper())
         assert np.abs(np.asarray(image).astype(int) - batch.pixels[0]).max() < 24
+
+
+def test_avif_is_refused_at_once_where_pillow_has_it_not(monkeypatch):
+    monkeypatch.delitem(imaging.WRITABLE, ".avif", raising=False)
+    with pytest.raises(
+        ValueError, match="this Pillow cannot write avif; the one that pip brings can"
+    ):
+        Save(format="avif")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -88,13 +88,15 @@ class Save(Stage):
 
     name, takes, gives = "save", Kind.IMAGE, Kind.IMAGE
     writes = True
-    format: Literal["same", "png", "jpg", "webp", "tiff", "bmp"] = "same"
+    format: Literal["same", "png", "jpg", "webp", "avif", "tiff", "bmp"] = "same"
     quality: Annotated[int, Ge(1), Le(100)] = 95
     palette: bool = True
     to: str = "{folder}/{stem}"
     provenance: Provenance = "file"
 
     def __post_init__(self) -> None:
+        if self.format != "same" and f".{self.format}" not in imaging.WRITABLE:
+            raise ValueError(f"this Pillow cannot write {self.format}; the one that pip brings can")
         check_pattern(self.to)
 
     def __call__(self, batch: Batch, run: Run) -> Batch:
