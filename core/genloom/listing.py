@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from genloom.types import Item
 
-Sketch = tuple[str, str, int, int, str]
-"""What an item is known by from run to run: its place, its key, and of its file the size, the time
-of the last change in nanoseconds, and where it really lies. Without a file 0, 0 and nothing."""
+TOGETHER = 1000
+"""Items that are looked up together."""
+
+PART = "\0"
+"""Parts texts that may hold all other characters: names of files never hold this one."""
+
+
+def sketch(place: str, key: str, size: int = 0, mtime: int = 0, source: str = "") -> str:
+    """What an item is known by from run to run, as one text.
+
+    Its place, its key, and of its file the size, the time of the last change in nanoseconds, and
+    where it really lies. Without a file 0, 0 and nothing.
+    """
+    return f"{place}\0{key}\0{size}\0{mtime}\0{source}"
 
 
 class Listing(Protocol):
@@ -25,8 +37,11 @@ class Listing(Protocol):
         """How many there are."""
         ...
 
-    def sketches(self) -> Iterator[Sketch | None]:
-        """Of each item what it is known by; None where only the item itself can tell."""
+    def sketches(self, some: range) -> Sequence[str | None]:
+        """What items at some positions are known by; None where only the item itself can tell.
+
+        See `sketch`. Of more than `TOGETHER` items neighbours should be near each other by place.
+        """
         ...
 
     def items(self, wanted: Iterable[int]) -> Iterator[Item]:
@@ -43,11 +58,10 @@ class Numbered:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def sketches(self) -> Iterator[Sketch | None]:
+    def sketches(self, some: range) -> Sequence[str | None]:
         """Their names."""
-        for number in self._numbers:
-            key = f"{self._name}-{number:06d}"
-            yield key, key, 0, 0, ""
+        keys = [f"{self._name}-{number:06d}" for number in self._numbers[some.start : some.stop]]
+        return [sketch(key, key) for key in keys]
 
     def items(self, wanted: Iterable[int]) -> Iterator[Item]:
         """The items at some positions."""
@@ -65,28 +79,29 @@ class Made:
     def __len__(self) -> int:
         return len(self._items)
 
-    def sketches(self) -> Iterator[Sketch | None]:
+    def sketches(self, some: range) -> Sequence[str | None]:
         """What they are known by; those with guides beside them must be looked at one by one."""
-        folders: dict[str, str] = {}
-        for item in self._items:
-            if item.source is None:
-                yield item.place or item.key, item.key, 0, 0, ""
-                continue
-            folder, name = os.path.split(item.source)
-            if folder not in folders:
-                folders = {folder: os.path.realpath(folder)}
-            try:
-                stat = os.stat(item.source)
-            except OSError:
-                yield None
-                continue
-            source = os.path.join(folders[folder], name)
-            known = item.place or item.key, item.key, stat.st_size, stat.st_mtime_ns, source
-            yield None if item.beside else known
+        resolved = lru_cache(1)(os.path.realpath)
+        return [_sketch(item, resolved) for item in self._items[some.start : some.stop]]
 
     def items(self, wanted: Iterable[int]) -> Iterator[Item]:
         """The items at some positions."""
         return (self._items[position] for position in wanted)
+
+
+def _sketch(item: Item, resolved: Callable[[str], str]) -> str | None:
+    place = item.place or item.key
+    if item.source is None:
+        return sketch(place, item.key)
+    if item.beside:
+        return None
+    folder, name = os.path.split(item.source)
+    try:
+        stat = os.stat(item.source)
+    except OSError:
+        return None
+    source = os.path.join(resolved(folder), name)
+    return sketch(place, item.key, stat.st_size, stat.st_mtime_ns, source)
 
 
 def portions(items: Iterator[Item], size: int = 256) -> Iterator[Listing]:

@@ -1,22 +1,22 @@
 """What is done is told without making items of it, and never more than is true."""
 
+import contextlib
 import os
+import sqlite3
 from dataclasses import dataclass
 
 import pytest
 from PIL import Image
 
-from genloom import load_pipeline
+from genloom import load_pipeline, status
 from genloom.engine import sources
 from genloom.engine.journal import Journal
-from genloom.engine.records import Signature, recorded, written
-from genloom.listing import Numbered
+from genloom.listing import PART, Made, Numbered, sketch
 from genloom.stage import Inputs
+from genloom.stages import folders
 from genloom.stages.latent import Sample
 from genloom.stages.load import Load
 from genloom.types import Item
-
-FACTS = ("0/a.png", 4, 17, "/in/a.png")
 
 
 @pytest.fixture
@@ -43,28 +43,6 @@ def undone(place):
             for listing in sources.listings(plan.steps[0].stage, plan.inputs)
             for item in listing.items(sources.undone(listing, journal, plan.digests[0]))
         )
-
-
-@pytest.mark.parametrize("key", ["0/a.png", '0/"\\\n.png', "0/ü😀.png"])
-@pytest.mark.parametrize("sha256", ["", "ab" * 32])
-def test_a_text_of_the_journal_is_of_the_file_it_was_written_for_and_no_other(key, sha256):
-    text = written((Signature(key, 4, 17, sha256, "/in/a.png"),))
-    assert recorded(text, key, 4, 17, "/in/a.png")
-    for facts in [
-        ("0/b.png", 4, 17, "/in/a.png"),
-        (key, 5, 17, "/in/a.png"),
-        (key, 4, 18, "/in/a.png"),
-        (key, 4, 17, "/in/b.png"),
-    ]:
-        assert not recorded(text, *facts)
-
-
-def test_a_text_of_several_files_or_of_a_failed_member_is_of_no_file():
-    one, other = Signature("0/a.png", 4, 17, "", "/in/a.png"), Signature("0/b.png", 1, 2, "", "/b")
-    assert not recorded(written((one, other)), *FACTS)
-    assert not recorded(written((other, one)), *FACTS)
-    assert not recorded(written((Signature("0/a.png", 4, 17, "", "/in/a.png", True),)), *FACTS)
-    assert not recorded("", *FACTS)
 
 
 def test_nothing_of_a_finished_run_is_undone(place):
@@ -114,21 +92,24 @@ def test_what_is_no_neighbour_in_the_journal_is_told_all_the_same(place):
     assert undone(place) == []
     os.unlink("out/ü.png")
     assert undone(place) == ["0/ü.png"]
+    plan = load_pipeline("copy.yaml").plan("in", "out").digests[0]
     with Journal(place / "out") as journal:
-        known, files = journal.finished("of no plan", ["a.png", "ü.png"])
-        assert (known, sorted(files)) == ({}, [("a.png", "a.png"), ("ü.png", "ü.png")])
-        known, files = journal.finished("of no plan", ["a.png", "sub/n0.png"])
-        assert {"sub/b.png", "sub/n0.png"} <= {unit for unit, _ in files}
-        assert journal.finished("of no plan", []) == ({}, [])
+        assert journal.finished("of no plan", [sketch("a.png", ""), sketch("ü.png", "")]) == {}
+        apart = journal.finished(plan, [sketch("a.png", ""), sketch("ü.png", "")])
+        assert sorted(apart.values()) == ["a.png", "ü.png"]
+        near = journal.finished(plan, [sketch("a.png", ""), sketch("sub/n0.png", "")])
+        assert {"sub/b.png", "sub/n0.png"} <= set(near.values())
+        assert journal.finished(plan, []) == {}
 
 
 def test_samples_are_listed_as_they_are_drawn():
     (listing,) = Sample(model="any", count=3).listings(Inputs())
     assert isinstance(listing, Numbered)
     assert [item.key for item in listing.items([0, 2])] == ["sample-000000", "sample-000002"]
-    assert [sketch[0] for sketch in listing.sketches()] == [
-        item.key for item in Sample(model="any", count=3).sources(Inputs())
+    assert [one.split(PART)[:2] for one in listing.sketches(range(3))] == [
+        [item.key, item.key] for item in Sample(model="any", count=3).sources(Inputs())
     ]
+    assert listing.sketches(range(1, 2)) == listing.sketches(range(3))[1:2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,3 +126,95 @@ def test_a_stage_that_changes_its_parents_sources_is_asked_for_those(place):
     found = sources.listings(Doubled(), Inputs(("in",)))
     assert sum(map(len, found)) == 6
     assert sum(map(len, sources.listings(Load(), Inputs(("in",))))) == 3
+
+
+def test_a_text_names_an_item_and_its_file_and_nothing_else(place):
+    items = list(Load().sources(Inputs(("in",))))
+    asked = range(len(items))
+    (made,) = [Made(items).sketches(asked)]
+    assert made == [
+        sketch(i.place, i.key, os.stat(i.source).st_size, os.stat(i.source).st_mtime_ns, str(real))
+        for i in items
+        for real in [place / i.source]
+    ]
+    listed = [
+        one
+        for listing in Load().listings(Inputs(("in",)))
+        for one in listing.sketches(range(len(listing)))
+    ]
+    assert sorted(listed) == sorted(made)
+
+
+def test_a_file_that_is_gone_is_known_by_nothing_and_its_neighbours_by_what_they_are(place):
+    (listing,) = list(Load(recursive=False).listings(Inputs(("in",))))
+    before = listing.sketches(range(2))
+    os.unlink("in/a.png")
+    after = listing.sketches(range(2))
+    assert sorted(map(bool, after)) == [False, True]
+    assert next(filter(None, after)) in before
+
+
+def test_a_picture_with_two_results_is_undone_when_either_is_missing(place):
+    (place / "copy.yaml").write_text(
+        "genloom: 1\nstages: [load, save, save: {to: 'twice/{folder}/{stem}'}]\n"
+    )
+    assert copy() == (3, 0)
+    assert undone(place) == []
+    os.unlink("out/twice/a.png")
+    assert undone(place) == ["0/a.png"]
+    assert copy() == (1, 2)
+    os.unlink("out/sub/b.png")
+    assert undone(place) == ["0/sub/b.png"]
+
+
+def test_names_with_line_breaks_and_names_that_are_no_text_are_told_apart(place):
+    for name in (b"in/x\ny.png", b"in/\xff.png", b"in/\xfe.png"):
+        with open(name, "wb") as file:
+            Image.new("RGB", (4, 4)).save(file, "png")
+    assert copy()[0] == 6
+    assert copy() == (0, 6)
+    os.utime(b"in/x\ny.png", ns=(1, 1))
+    Image.new("RGB", (5, 5)).save("in/x\ny.png")
+    assert copy() == (1, 5)
+
+
+def test_more_than_are_looked_up_together_are_told_in_parts(place, monkeypatch):
+    for module in (folders, sources):
+        monkeypatch.setattr(module, "TOGETHER", 2)
+    for number in range(7):
+        Image.new("RGB", (4, 4)).save(f"in/n{number}.png")
+    assert copy() == (10, 0)
+    assert undone(place) == []
+    os.unlink("out/n3.png")
+    os.utime("in/n6.png", ns=(1, 1))
+    assert undone(place) == ["0/n3.png", "0/n6.png"]
+
+
+def as_version_2(journal):
+    """Make of a journal one that was written before it kept what finished units are known by."""
+    with contextlib.closing(sqlite3.connect(journal)) as database, database:
+        for column in ("sketch", "results"):
+            database.execute(f"ALTER TABLE units DROP COLUMN {column}")
+        database.execute("UPDATE meta SET value = '2' WHERE key = 'version'")
+
+
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="SQLite cannot drop columns")
+def test_a_journal_of_the_version_before_is_read_and_brought_up_to_this_one(place):
+    copy()
+    (place / "in/broken.png").write_bytes(b"no picture")
+    copy()
+    os.unlink("out/ü.png")
+    as_version_2("out/.genloom/journal.db")
+    found = status("out")
+    assert (found.done, found.failed, found.pending) == (2, 1, 1)
+    assert undone(place) == ["0/broken.png", "0/ü.png"]
+    assert copy() == (1, 2)
+    assert undone(place) == ["0/broken.png"]
+
+
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="SQLite cannot drop columns")
+def test_shards_of_two_versions_are_counted_together(place):
+    for shard in ("1/2", "2/2"):
+        copy(shard=shard)
+    as_version_2("out/.genloom/shard-2-of-2/journal.db")
+    assert (status("out").done, status("out").pending) == (3, 0)

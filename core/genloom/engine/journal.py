@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from genloom.engine.shards import WHOLE, Shard
-from genloom.engine.tables import Tables, broken, make_tables
+from genloom.engine.tables import Tables, broken, make_tables, upgrade
 from genloom.errors import OutputError
 from genloom.record import STATE_FOLDER
 
-VERSION = 2
+VERSION = 3
 
 HELD: set[Path] = set()
 """Journals that this process has open. Opening and closing the file of one by other means than
@@ -263,7 +263,9 @@ def _prepared(database: sqlite3.Connection) -> str:
     database.execute("BEGIN EXCLUSIVE")
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         row = database.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
-        if row is not None and row[0] != str(VERSION):  # what is another's is left as it is
+        if row is not None and row[0] == "2":
+            upgrade(database)
+        elif row is not None and row[0] != str(VERSION):  # what is another's is left as it is
             database.execute("ROLLBACK")
             return str(row[0])
     make_tables(database)

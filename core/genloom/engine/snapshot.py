@@ -22,7 +22,7 @@ from typing import Any
 from genloom.engine.asked import Asked
 from genloom.engine.journal import HELD, VERSION, Journal, folder_of, shards_in
 from genloom.engine.shards import Shard
-from genloom.engine.tables import broken, make_tables
+from genloom.engine.tables import broken, make_tables, upgrade
 from genloom.errors import OutputError
 
 _TRIES = 50
@@ -94,6 +94,7 @@ class Snapshot(Journal):
         self._path = folder_of(self.out, shard) / "journal.db"
         copy = Path(self._copies.name) / f"{shard.number}.db"
         _copy(self._path, copy)
+        self._upgrade(copy)
         if first:
             self._database.close()
             self._database = sqlite3.connect(copy, isolation_level=None)
@@ -106,6 +107,17 @@ class Snapshot(Journal):
             self._execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM other.{table}")
         self._execute("DETACH other")
         return run
+
+    def _upgrade(self, copy: Path) -> None:
+        """Bring the copy of an older journal up to this version."""
+        try:
+            with contextlib.closing(sqlite3.connect(copy)) as database, database:
+                if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                    version = "SELECT 1 FROM meta WHERE key = 'version' AND value = '2'"
+                    if database.execute(version).fetchone():
+                        upgrade(database)
+        except sqlite3.Error as error:
+            raise broken(self._path, error) from None
 
     def _make_tables(self) -> None:
         try:

@@ -8,14 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from genloom.engine.journal import Journal
-from genloom.engine.records import recorded
 from genloom.engine.shards import Shard
-from genloom.listing import Listing, portions
+from genloom.listing import PART, TOGETHER, Listing, portions
 from genloom.pipeline import Step
 from genloom.stage import Inputs, Stage
-
-CHUNK = 1000
-"""Items that the journal is asked of in one question."""
 
 NAMES = 100_000
 """Names in one folder that are held at a time; files beyond are looked for one by one."""
@@ -47,18 +43,27 @@ class _There:
 
     def __init__(self, out: Path) -> None:
         self._out = f"{out}/"
-        self._folder, self._paths = "", self._read("")
+        self._folder: str | None = None
+        self._paths: set[str] = set()
 
-    def without(self, files: Iterable[tuple[str, str]]) -> Iterator[str]:
-        """Of pairs of a unit and a path the units whose file is not there."""
-        for unit, path in files:
-            if path in self._paths:
-                continue
-            folder = path[: path.rfind("/") + 1]
-            if folder != self._folder:
-                self._folder, self._paths = folder, self._read(folder)
-            if path not in self._paths and not os.access(self._out + path, os.F_OK):
-                yield unit
+    def lacking(self, results: Iterable[str]) -> set[str]:
+        """Of texts of paths those that name one that is not there."""
+        some = set(results) - self._paths
+        if some:
+            self._enter(min(some).partition(PART)[0])
+            some -= self._paths
+        return {text for text in some if not all(map(self._stands, text.split(PART)))}
+
+    def _stands(self, path: str) -> bool:
+        if path not in self._paths:
+            self._enter(path)
+        return path in self._paths or os.access(self._out + path, os.F_OK)
+
+    def _enter(self, path: str) -> None:
+        """Read the folder that a path leads into."""
+        folder = path[: path.rfind("/") + 1]
+        if folder != self._folder:
+            self._folder, self._paths = folder, self._read(folder)
 
     def _read(self, folder: str) -> set[str]:
         """Paths of files; not those of links, which may lead nowhere, and not too many."""
@@ -82,16 +87,10 @@ def undone(listing: Listing, journal: Journal, plan: str) -> list[int]:
         plan: the digest of all that decides results, inputs aside.
     """
     found, there = [], _There(journal.out)
-    numbered = enumerate(listing.sketches())
-    while chunk := list(itertools.islice(numbered, CHUNK)):
-        known, files = journal.finished(plan, [one[0] for _, one in chunk if one is not None])
-        standing = {unit for unit, _ in files}
-        standing.difference_update(there.without(files))
-        found += [
-            position
-            for position, sketch in chunk
-            if sketch is None
-            or sketch[0] not in standing
-            or not recorded(known.get(sketch[0], ""), *sketch[1:])
-        ]
+    for start in range(0, len(listing), TOGETHER):
+        sketches = listing.sketches(range(start, min(start + TOGETHER, len(listing))))
+        known = journal.finished(plan, [one for one in sketches if one is not None])
+        if lacking := there.lacking(known.values()):
+            known = {one: results for one, results in known.items() if results not in lacking}
+        found += [position for position, one in enumerate(sketches, start) if one not in known]
     return found

@@ -13,6 +13,7 @@ from typing import Any
 
 from genloom.engine.records import FileRecord, Signature, UnitRecord, row, written
 from genloom.errors import OutputError
+from genloom.listing import PART, sketch
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -20,7 +21,8 @@ CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY, started REAL, ended REAL, outcome TEXT, resolved TEXT);
 CREATE TABLE IF NOT EXISTS units (
     unit TEXT PRIMARY KEY, state TEXT NOT NULL, plan TEXT NOT NULL, inputs TEXT NOT NULL,
-    stage TEXT, reason TEXT, last INTEGER, notes TEXT, updated REAL) WITHOUT ROWID;
+    stage TEXT, reason TEXT, last INTEGER, notes TEXT, updated REAL,
+    sketch TEXT, results TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
     folded TEXT PRIMARY KEY, path TEXT NOT NULL, unit TEXT NOT NULL, size INTEGER, mtime INTEGER,
     old_size INTEGER, old_mtime INTEGER, retired INTEGER DEFAULT 0) WITHOUT ROWID;
@@ -34,6 +36,8 @@ BETWEEN = 4
 
 _FILE = "path, unit, size, mtime, old_size, old_mtime"
 _UNIT = "unit, state, plan, inputs, stage, reason, last"
+_COLUMNS = range(10)  # of `units`, without the last
+_RESULTS = "(SELECT group_concat(path, char(0)) FROM files WHERE unit = ? AND NOT retired)"
 
 
 class Tables:
@@ -63,29 +67,29 @@ class Tables:
         )
         return {names[row[0]]: _unit_record(row) for row in rows}
 
-    def finished(
-        self, plan: str, units: Sequence[str]
-    ) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """Of units that a plan came to the end with the inputs as text; and files of units.
+    def finished(self, plan: str, sketches: Sequence[str]) -> dict[str, str]:
+        """Of units that a plan came to the end with: their files, by what each is known by.
 
-        Files are pairs: the unit and a path from OUT. Units that are neighbours in the journal are
-        read in one go, and there may be others among them.
+        Files are paths from OUT, parted by `PART`. Units that are neighbours in the journal are
+        read in one go, and there may be others among them. Those without files are left out.
         """
-        if not units:
-            return {}, []
-        known, files = (
-            "SELECT unit, inputs, state = 'done' AND plan = ? FROM units WHERE unit",
-            "SELECT unit, path FROM files WHERE NOT retired AND unit",
+        if not sketches:
+            return {}
+        told = (
+            "SELECT CASE WHEN state = 'done' AND plan = ? THEN sketch END, results "
+            "FROM units WHERE unit"
         )
-        most, between = BETWEEN * len(units), "BETWEEN ? AND ?"
-        ends = [min(units), max(units)]
-        rows = self._execute(f"{known} {between}", [plan, *ends]).fetchmany(most)
-        found = self._execute(f"{files} {between}", ends).fetchmany(most)
-        if most in (len(rows), len(found)):  # they are not neighbours
-            among = f"IN ({_places(units)})"
-            rows = self._execute(f"{known} {among}", [plan, *units]).fetchall()
-            found = self._execute(f"{files} {among}", units).fetchall()
-        return {unit: inputs for unit, inputs, done in rows if done}, found
+        most = BETWEEN * len(sketches)
+        ends = [one.partition(PART)[0] for one in (min(sketches), max(sketches))]
+        rows = self._execute(f"{told} BETWEEN ? AND ?", [plan, *ends]).fetchmany(most)
+        if len(rows) == most:  # they are not neighbours
+            units = [one.partition(PART)[0] for one in sketches]
+            rows = self._execute(f"{told} IN ({_places(units)})", [plan, *units]).fetchall()
+        found = dict(rows)
+        found.pop(None, None)
+        if None in found.values():
+            found = {one: results for one, results in found.items() if results is not None}
+        return found
 
     def units(self, state: str) -> Iterator[tuple[str, UnitRecord]]:
         """Every unit in a state, by name."""
@@ -164,7 +168,7 @@ class Tables:
         self._write(
             [
                 (
-                    "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT OR REPLACE INTO units VALUES ({_places(_COLUMNS)}, {_RESULTS})",
                     (
                         unit,
                         record.state,
@@ -175,6 +179,8 @@ class Tables:
                         record.last,
                         json.dumps(list(notes), ensure_ascii=False) if notes else "[]",
                         time.time(),
+                        _sketch(unit, record),
+                        unit,
                     ),
                 )
                 for unit, record, notes in units
@@ -223,10 +229,37 @@ def _unit_record(row: Sequence[Any]) -> UnitRecord:
     return UnitRecord(row[1], row[2], inputs, row[4], row[5], bool(row[6]))
 
 
+def _sketch(unit: str, record: UnitRecord) -> str | None:
+    """What is compared to tell that a unit of one file is done; see `sketch`."""
+    if record.state != "done" or len(record.inputs) != 1:
+        return None
+    one = record.inputs[0]
+    return sketch(unit, one.key, one.size, one.mtime, one.source)
+
+
 def make_tables(database: sqlite3.Connection) -> None:
     """Make what tables a journal lacks: those of one that is only being made, say."""
     for statement in _SCHEMA.split(";"):
         database.execute(statement)
+
+
+def upgrade(database: sqlite3.Connection) -> None:
+    """Bring the tables of version 2 up to this one's: what tells that a unit is done was not there.
+
+    It takes some seconds for a million units, once.
+    """
+    database.execute("ALTER TABLE units ADD COLUMN sketch TEXT")
+    database.execute("ALTER TABLE units ADD COLUMN results TEXT")
+    database.create_function("sketched", 4, _sketched, deterministic=True)
+    results = _RESULTS.replace("?", "units.unit")
+    told = "sketched(unit, state, plan, inputs)"
+    database.execute(f"UPDATE units SET sketch = {told}, results = {results}")
+    database.execute("UPDATE meta SET value = '3' WHERE key = 'version'")
+
+
+def _sketched(*values: str) -> str | None:
+    said = _sketch(values[0], _unit_record([*values, "", "", 0]))
+    return _storable(said)  # type: ignore[no-any-return]
 
 
 def broken(path: Path, error: sqlite3.Error) -> OutputError:

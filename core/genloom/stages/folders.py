@@ -15,7 +15,7 @@ from typing import Any
 
 from genloom import imaging
 from genloom.errors import GenloomError, did_you_mean
-from genloom.listing import Listing, Sketch
+from genloom.listing import TOGETHER, Listing
 from genloom.stage import Inputs
 from genloom.types import Item
 
@@ -89,11 +89,14 @@ def _inside(folder: Path) -> tuple[list[str], list[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False):
+                if name.lower().endswith(endings) and name[0] != ".":
+                    files.append(name)
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(name)
-            elif name[0] == "." or not name.lower().endswith(endings):
-                continue
-            elif not entry.is_symlink() or not os.path.isdir(entry.path):
+            elif (
+                name.lower().endswith(endings) and name[0] != "." and not os.path.isdir(entry.path)
+            ):
                 files.append(name)
     return folders, files
 
@@ -256,24 +259,37 @@ class _Folder:
 
     @cached_property
     def _names(self) -> list[str]:
-        """The names, as they are when neighbours in the journal are to be asked for together."""
-        return self._found if self._ordered else sorted(self._found)
+        """The names, so that what is looked up together lies together in the journal."""
+        many = len(self._found) > TOGETHER and not self._ordered
+        return sorted(self._found) if many else self._found
 
-    def sketches(self) -> Iterator[Sketch | None]:
-        """What each file is known by; None for one that is gone."""
+    def sketches(self, some: range) -> Sequence[str | None]:
+        """What files are known by; None for one that is gone."""
+        names = self._names[some.start : some.stop]
         if self._renamed:
-            yield from (None for _ in self._names)
-            return
-        # Millions pass here: texts are a good deal quicker than paths.
-        place, key, way = self._place, self._key, os.path.join(self._folder, "")
-        real = os.path.join(self._real, "")
-        for name in self._names:
-            try:
-                stat = os.stat(way + name)
-            except OSError:
-                yield None
-            else:
-                yield place + name, key + name, stat.st_size, stat.st_mtime_ns, real + name
+            return [None] * len(names)
+        try:
+            return self._sketched(names)
+        except OSError:
+            return [self._sketch(name) for name in names]
+
+    def _sketch(self, name: str) -> str | None:
+        try:
+            return self._sketched([name])[0]
+        except OSError:
+            return None
+
+    def _sketched(self, names: Sequence[str]) -> list[str]:
+        """What files are known by: a million in a few seconds, so without a call for each.
+
+        Raises:
+            OSError: when one is gone.
+        """
+        place, key, real = self._place, f"\0{self._key}", f"\0{os.path.join(self._real, '')}"
+        return [  # as `sketch` writes it
+            f"{place}{name}{key}{name}\0{stat.st_size}\0{stat.st_mtime_ns}{real}{name}"
+            for name, stat in zip(names, _stats(self._folder, names), strict=True)
+        ]
 
     def items(self, wanted: Iterable[int]) -> Iterator[Item]:
         """The items at some positions, in order."""
@@ -302,7 +318,7 @@ class _Folder:
     def _renamed(self) -> dict[int, tuple[str, str]]:
         """Names that are others when normalised, with a note where another has that one."""
         names = self._names
-        if all(_normal(name) == name for name in names):
+        if "".join(names).isascii() or all(_normal(name) == name for name in names):
             return {}
         found, taken = {}, set[str]()
         for position in self._in_order(range(len(names))):
@@ -315,6 +331,17 @@ class _Folder:
             note = f"named {_stem(unique)}, because another name differs only in its Unicode form"
             found[position] = unique, note if count > 1 else ""
         return found
+
+
+def _stats(folder: str, names: Sequence[str]) -> list[os.stat_result]:
+    """Sizes and times of files in a folder, whose path is followed once where the system can."""
+    if os.stat not in os.supports_dir_fd:
+        return [os.stat(os.path.join(folder, name)) for name in names]
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        return [os.stat(name, dir_fd=handle) for name in names]
+    finally:
+        os.close(handle)
 
 
 def _ending(name: str) -> str:
