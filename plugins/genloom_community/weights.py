@@ -42,6 +42,11 @@ def draft(request: Request, tell: Tell = unheard) -> Draft:
     network = recognised(request)
     parameters = sum(one.numel() for one in network.module.parameters())
     check_bytes(4 * parameters, request.file)
+    if network.random:
+        raise GenloomError(
+            f"{network.architecture} draws random numbers: no seed would repeat a picture",
+            where=str(request.file),
+        )
     said = f"{request.file.name}: {network.architecture}, {parameters / 1e6:.2g} million parameters"
     problems: list[str] = []
     for attempt in _attempts(network, request.size or SIZE):
@@ -73,12 +78,30 @@ class Recognised:
     size: SizeRule
     level: float | None = None
 
+    def example(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """A picture of noise, of this size or the next that it takes, and what else it wants."""
+        picture = torch.rand(1, self.channels, *self.size.padded(height, width))
+        return (picture,) if self.level is None else (picture, torch.full((1,), self.level))
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers, and they change the result.
+
+        Exporting such a network can take very long, to end in nothing.
+        """
+        inputs, state = self.example(*SIZES[0]), torch.get_rng_state()
+        try:
+            with torch.no_grad():
+                first = self.module(*inputs)
+                drawn = not torch.equal(state, torch.get_rng_state())
+                return drawn and not torch.equal(first, self.module(*inputs))
+        except Exception:  # what else is wrong with it is told when it is exported
+            return False
+
     @cached_property
     def own_padding(self) -> Padding:
         """How it pads pictures by itself."""
-        others = () if self.level is None else (torch.full((1,), self.level),)
-        sizes = [self.size.padded(*size) for size in padding.SIZES]
-        inputs = [(torch.rand(1, self.channels, *size), *others) for size in sizes]
+        inputs = [self.example(*size) for size in padding.SIZES]
         try:
             return padding.found(self.module, inputs, self.size)
         except Exception as error:

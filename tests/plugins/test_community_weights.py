@@ -330,3 +330,32 @@ def test_a_network_that_fails_at_some_sizes_is_exported_at_one_it_takes(tmp_path
     assert made.size.fixed == (64, 64) and "not this size" in made.notes[0]
     with pytest.raises(GenloomError, match=r"Picky cannot be exported to ONNX"):
         weights.draft(Request(file=request.file, folder=request.folder, size=48))
+
+
+class Grainy(torch.nn.Module):
+    """Adds grain to the picture, as strong as it is told."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, image):
+        return image + self.strength * torch.randn_like(image)
+
+
+def test_a_network_that_draws_random_numbers_is_refused_before_it_is_exported(
+    tmp_path, monkeypatch
+):
+    from genloom_community import weights
+
+    def found(strength):
+        module = Grainy(strength)
+        return weights.Recognised(
+            module=module, architecture="Grainy", channels=3, scale=1, size=SizeRule()
+        )
+
+    assert not found(0.0).random, "what is drawn makes no difference"
+    monkeypatch.setattr(weights, "recognised", lambda request: found(0.01))
+    monkeypatch.setattr(weights, "to_onnx", lambda *a, **o: pytest.fail("exported"))
+    with pytest.raises(GenloomError, match=r"Grainy draws random numbers"):
+        weights.draft(Request(file=tmp_path / "grainy.pth", folder=tmp_path / "model"))
