@@ -13,9 +13,13 @@ standard deviation of 1 on photographs, with a bias of 0.1, and what starts at z
 residual scales) or at one (norms) is drawn anew. Then the last convolution, and no other, is
 fitted by ridge regression, so that the result comes as close to the enlarged photograph as random
 features can. So values have the sizes that they have in a trained network, and every layer has its
-say: `least effect` is the smallest change of the result, on [0, 1], when one of `PROBED` layers
-spread over the depth is set to zero. A difference that hides behind a dead layer would have to be
-smaller than that. `error` is how far, on the average, the result is from the photograph.
+say: `least effect` is the smallest, over `PROBED` layers spread over the depth, of the largest
+change of the result, on [0, 1], when that layer is set to zero. Below `LEAST` nothing is measured:
+a difference could hide behind a dead layer. `error` is how far, on the average, the result is from
+the photograph.
+
+NAFNet adds its picture to the result, so a fit would be one of nothing to nothing, and switch all
+of it off. There the last convolution is scaled to a standard deviation of `ADDED`.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ SEEN, FRESH = "coffee.jpg", "parrot.jpg"
 SIDE = 128
 """Height and width in pixels of the photograph that the weights are scaled on."""
 PROBED = 12
+LEAST = 1e-2
+ADDED = 0.1
 NARROW = 40
 """The shorter side of pictures that are cut into tiles along the longer."""
 GENLOOM = [sys.executable, "-c", "from genloom.cli import main; main()"]
@@ -143,12 +149,19 @@ def made(network: Network) -> tuple[Any, dict[str, float]]:
         _draw(module)
         _scale_layers(module, seen)
         module.eval()
-        _fit_last(module, network.last, seen)
+        if network.architecture == "NAFNet":
+            _scale_last(module.get_submodule(network.last))
+        else:
+            _fit_last(module, network.last, seen)
         result = module(fresh)
         wanted = functional.interpolate(
             fresh[:, :3], size=result.shape[2:], mode="bicubic", align_corners=False
         )
         least = _least_effect(module, fresh[..., :64, :64], network.last)
+    if least < LEAST:
+        raise SystemExit(
+            f"a layer changes the result by {least:.1e} only: nothing can be seen of it"
+        )
     figures = {
         "parameters": sum(one.numel() for one in module.parameters()),
         "least": least,
@@ -212,6 +225,13 @@ def _scale_layers(module: Any, image: Any) -> None:
     module(image)
     for hook in hooks:
         hook.remove()
+
+
+def _scale_last(last: Any) -> None:
+    """Scale a layer's result, which `_scale_layers` brought to a standard deviation of 1."""
+    last.weight.mul_(ADDED)
+    if last.bias is not None:
+        last.bias.mul_(ADDED)
 
 
 def _fit_last(module: Any, name: str, image: Any) -> None:
