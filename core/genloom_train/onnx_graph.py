@@ -36,6 +36,10 @@ OTHER_AXIS = 6
 """Least length tried of a free axis that is neither batch, height nor width."""
 
 OPSET = 18
+SLOW_RULES = frozenset({"SlicesSplit"})
+"""Rules of onnxscript's optimizer that take time with the square of the nodes: this one indexes the
+whole graph for each of them, which took minutes for SwinIR, and finds two slices that could be one
+split, which changes no result."""
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
            "Multinomial", "Dropout")  # fmt: skip
 
@@ -65,7 +69,7 @@ def to_onnx(
         for port in graph.inputs.values()
     )
     try:
-        with _quiet():
+        with _quiet(), _without_slow_rules():
             program = torch.onnx.export(
                 graph.module,
                 example,
@@ -234,6 +238,23 @@ def _lengths(graph: Graph, batch: int, height: int, width: int) -> dict[str, int
 def _rounded(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     height, width = (-(-side // multiple) * multiple for side in size)
     return height, width
+
+
+@contextlib.contextmanager
+def _without_slow_rules() -> Iterator[None]:
+    """Without `SLOW_RULES`, wherever this release of onnxscript keeps its rules where 0.7 does."""
+    from onnxscript import rewriter
+
+    rules = vars(rewriter).get("_DEFAULT_REWRITE_RULES")
+    if rules is None:
+        yield
+        return
+    kept = tuple(rule for rule in rules if getattr(rule, "name", "") not in SLOW_RULES)
+    rewriter._DEFAULT_REWRITE_RULES = kept
+    try:
+        yield
+    finally:
+        rewriter._DEFAULT_REWRITE_RULES = rules
 
 
 @contextlib.contextmanager

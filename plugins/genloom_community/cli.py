@@ -52,7 +52,7 @@ def import_(file: Path, out: Path, name: str | None, range_: str | None, **optio
 
     folder = out if name is None else out / name
     request = Request(file=file, folder=folder, range=range_, **options)
-    for line in import_file(request):
+    for line in import_file(request, lambda said: click.echo(f"  … {said}", err=True)):
         click.echo(line)
 
 

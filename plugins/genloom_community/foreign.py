@@ -20,7 +20,7 @@ from genloom_community.onnx_file import read
 from genloom_community.probe import Probe
 from genloom_community.range import settled
 from genloom_community.reach import compiled
-from genloom_community.request import Draft, Request
+from genloom_community.request import Draft, Request, Tell, unheard
 from genloom_community.wrap import Convention, wrapped
 
 PARITY = {"float32": 1e-4, "uint8": 1e-4, "float16": 2e-3}
@@ -29,14 +29,15 @@ DEFAULT_LEVEL = 15 / 255
 """Noise level of a network that takes a map of it, unless said: what DRUNet's authors use."""
 
 
-def draft(request: Request) -> Draft:
-    """Make a draft of an ONNX file.
+def draft(request: Request, tell: Tell = unheard) -> Draft:
+    """Make a draft of an ONNX file; `tell` hears what it is at.
 
     Raises:
         GenloomError: when the file cannot be used, with the reason.
     """
     model = read(request.file)
     network = compiled(model)
+    tell(f"{request.file.name}: trying out what it takes")
     probe = Probe(network, request)
     convention, size = probe.convention, probe.size
     convention, notes = settled(probe, convention, request.values)

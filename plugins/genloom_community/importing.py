@@ -15,7 +15,7 @@ from genloom.card import Card, Origin, Part, SizeRule
 from genloom.errors import GenloomError
 from genloom_community import ImageToImage
 from genloom_community.reach import Reach, measured
-from genloom_community.request import BLENDED, PART, Draft, Request, check_bytes
+from genloom_community.request import BLENDED, PART, Draft, Request, Tell, check_bytes, unheard
 from genloom_community.writing import check_folder, write
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
@@ -24,19 +24,24 @@ COSTLY = 3.0
 ENDINGS = (".onnx", ".safetensors", ".pth", ".pt", ".ckpt")
 
 
-def import_file(request: Request) -> Iterator[str]:
+def import_file(request: Request, tell: Tell = unheard) -> Iterator[str]:
     """Import a file; gives what was found out, line by line, as it goes.
+
+    Args:
+        request: what to import, and where to.
+        tell: hears what the import is at: a large network takes minutes.
 
     Raises:
         GenloomError: when the file cannot be imported, or the folder not be written.
     """
     _check(request)
-    draft = _draft(request)
+    draft = _draft(request, tell)
     yield f"{request.file.name}: {draft.architecture or 'a foreign graph'}, {_in_words(draft)}"
     yield from (f"  {note}" for note in draft.notes)
     data = draft.model.SerializeToString()
-    reach = measured(draft)
+    reach = measured(draft, tell)
     card = _card(request, draft, reach, data)
+    tell("verifying the bundle")
     write(request, card, data)
     yield f"  {size_in_words(card)}"
     yield from (f"  {line}" for line in _costly(card))
@@ -100,12 +105,12 @@ def _check_options(request: Request) -> None:
     _ = request.values  # raises where --range says no range
 
 
-def _draft(request: Request) -> Draft:
+def _draft(request: Request, tell: Tell) -> Draft:
     if request.file.suffix.lower() == ".onnx":
         from genloom_community.foreign import draft
     else:
         from genloom_community.weights import draft
-    made = draft(request)
+    made = draft(request, tell)
     if request.scale not in (None, made.scale):
         raise GenloomError(
             "the network has another scale", expected=f"{request.scale}", got=f"{made.scale}"

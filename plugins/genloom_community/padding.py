@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,8 @@ MODES: tuple[Mode, ...] = ("reflect", "edge", "constant")
 TIMES = (2, 4, 8, 16, 32, 64, 3, 6, 7, 12, 14, 24)
 SIZES = ((65, 67), (41, 87))
 """Heights and widths it is tried on: each multiple raises them to others, between them."""
+UNSHUFFLED = (1, 2, 4, 8)
+"""Of how many pixels' height and width one place is that a first convolution sees."""
 LARGEST = 64
 """The largest multiple that is tried."""
 SAME = 1e-5
@@ -47,13 +50,54 @@ def found(module: nn.Module, inputs: Sequence[tuple[Tensor, ...]], rule: SizeRul
         rule: the size rule.
     """
     with torch.no_grad():
-        right = [module(*one) for one in inputs]
+        right, seen = zip(*(_watched(module, one) for one in inputs), strict=True)
+        sizes = [one[0].shape[2:] for one in inputs]
         agreeing = [
             padding
             for padding in _candidates(rule)
-            if all(_agrees(module, *pair, padding) for pair in zip(inputs, right, strict=True))
+            if all(map(partial(_fits, padding), sizes, seen))
+            and all(_agrees(module, *pair, padding) for pair in zip(inputs, right, strict=True))
         ]
     return max(agreeing, key=lambda padding: padding.multiple, default=Padding())
+
+
+def _watched(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, torch.Size | None]:
+    """The result, and height and width of what the first convolution was given.
+
+    Of those that see a pixel's neighbours: others are the same before a padding as after it.
+    """
+    seen: list[torch.Size] = []
+
+    def look(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if not seen and given and given[0].ndim == 4:
+            seen.append(given[0].shape[2:])
+
+    parts = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
+    wide = [part for part in parts if max(part.kernel_size) > 1]
+    hooks = [part.register_forward_pre_hook(look) for part in wide]
+    try:
+        result: Tensor = module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return result, seen[0] if seen else None
+
+
+def _fits(padding: Padding, size: torch.Size, seen: torch.Size | None) -> bool:
+    """Whether a network that pads so could show its first convolution what it was seen to.
+
+    Each trial is a run of the network, and one that shows its first convolution the picture as it
+    is does not pad it: it needs none. Where a convolution sees something else altogether, or there
+    is none, nothing is ruled out.
+    """
+    if seen is None:
+        return True
+    padded = [-(-side // padding.multiple) * padding.multiple for side in size]
+    raised = [[by * side for side in seen] for by in UNSHUFFLED]
+    if list(size) in raised:
+        return False
+    within = all(side >= own for side, own in zip(raised[-1], size, strict=True))
+    return padded in raised or not within
 
 
 def _agrees(module: nn.Module, inputs: tuple[Tensor, ...], right: Tensor, padding: Padding) -> bool:

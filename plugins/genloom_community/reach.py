@@ -24,11 +24,11 @@ from onnx import numpy_helper
 from genloom.runtime import Network, Settings
 from genloom.runtime.ort import OnnxRuntime
 from genloom.types import Array, Floats
-from genloom_community.request import Draft
+from genloom_community.request import Draft, Tell, unheard
 
 LENGTHS = (128, 384, 1024)
 """Lengths of the strips; a reach that fills the last is global."""
-NARROW = 64
+NARROW = 32
 STRIDES = (1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 7, 12, 14, 24, 48)
 """Strides that are tried, in this order."""
 SAME = 1e-4
@@ -47,19 +47,23 @@ class Reach:
     stride: int = 1
 
 
-def measured(draft: Draft) -> Reach:
-    """Receptive field and stride of a network with genloom's ports."""
-    measurement, multiple = _Measurement(draft), draft.size.multiple
+def measured(draft: Draft, tell: Tell = unheard) -> Reach:
+    """Receptive field and stride of a network with genloom's ports; `tell` hears what it is at."""
+    measurement, multiple = _Measurement(draft, tell), draft.size.multiple
     about = measurement.field(multiple)
     if about == "global":
         return Reach("global")
     for stride in dict.fromkeys((1, draft.windows, *STRIDES)):
         step = math.lcm(multiple, stride)
+        if step == multiple:
+            if measurement.moves(step, about // 2):
+                return Reach(about)
+            continue
         if not measurement.moves(step, about // 2 + step):
             continue
-        field = about if step == multiple else measurement.field(step)
+        field = measurement.field(step)
         if field != "global" and measurement.moves(step, field // 2):
-            return Reach(field, stride if step > multiple else 1)
+            return Reach(field, stride)
     return Reach("global")
 
 
@@ -71,8 +75,10 @@ def compiled(model: onnx.ModelProto, threads: int = 0) -> Network:
 
 
 class _Measurement:
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, tell: Tell) -> None:
         self.draft = draft
+        self.tell = tell
+        self.shortest = 0
         self.network = compiled(draft.model)
         self.positive = compiled(positive(draft.model))
         self.random = np.random.default_rng(0)
@@ -82,8 +88,10 @@ class _Measurement:
         farthest = 0
         for axis in (0, 1):
             for size in self._sizes(axis):
+                self.tell(f"measuring how far it looks, on strips of {max(size)} pixels")
                 reach = self._reach(size, axis, step)
                 if reach is not None:
+                    self.shortest = max(self.shortest, size[axis])
                     break
             else:
                 return "global"
@@ -98,7 +106,9 @@ class _Measurement:
         for length in LENGTHS[: -1 if rule.square else None]:  # a square strip is no strip
             size = [NARROW, NARROW]
             size[axis] = length
-            yield rule.padded(*size)
+            padded = rule.padded(*size)
+            if padded[axis] >= self.shortest:  # one that was too short already is so again
+                yield padded
 
     def _reach(self, size: tuple[int, int], axis: int, step: int) -> int | None:
         """Pixels from a changed block to the farthest change; None where that met the border."""
@@ -110,10 +120,15 @@ class _Measurement:
         block[2 + axis] = slice(start, start + step)
         across = size[1 - axis] // 2 // step * step
         block[3 - axis] = slice(across, across + step)
+        before: dict[Network, Floats] = {}
         for network, value in self._changes(picture[tuple(block)]):
             other = picture.copy()
             other[tuple(block)] = value
-            (places,) = self._changed(network, picture, other, axis).nonzero()
+            with np.errstate(all="ignore"):
+                if network not in before:
+                    before[network] = self._run(network, picture)
+                after = self._run(network, other)
+            (places,) = self._changed(before[network], after, axis).nonzero()
             if len(places) == 0:
                 continue
             low, high = int(places[0]), int(places[-1])
@@ -128,10 +143,8 @@ class _Measurement:
         yield self.network, 1 - block
         yield self.network, np.float32(4)
 
-    def _changed(self, network: Network, picture: Floats, other: Floats, axis: int) -> Array:
-        """Where along an axis, in pixels of the input, the results of two pictures differ."""
-        with np.errstate(all="ignore"):
-            before, after = (self._run(network, one) for one in (picture, other))
+    def _changed(self, before: Floats, after: Floats, axis: int) -> Array:
+        """Where along an axis, in pixels of the input, two results differ."""
         differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))
         along = differs.any(axis=(0, 1, 3 - axis))
         return np.asarray(along.reshape(-1, self.draft.scale).any(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PART = "network"
 Layout = Literal["nchw", "nhwc"]
 Values = tuple[float, float]
+Tell = Callable[[str], None]
+"""Hears, while an import works, what it is at: a line for people each time."""
 
 RANGES: Mapping[str, Values] = {"0-1": (0, 1), "0-255": (0, 255), "-1-1": (-1, 1)}
 """Ranges of pixel values that networks are trained on, as the command line names them."""
@@ -121,6 +123,10 @@ class Draft:
     def outputs(self) -> dict[str, Port]:
         """The output port for the card."""
         return {"result": picture_port(self.channels, self.size, batch=self.batch, by=self.scale)}
+
+
+def unheard(_: str) -> None:
+    """Nobody listens."""
 
 
 def picture_port(channels: int, size: SizeRule, *, batch: bool, by: int = 1) -> Port:

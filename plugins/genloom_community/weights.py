@@ -19,7 +19,7 @@ from genloom_community import padding
 from genloom_community.exporting import exportable
 from genloom_community.padding import Padding, with_padding
 from genloom_community.reach import compiled
-from genloom_community.request import PART, SIZE, Draft, Request, check_bytes
+from genloom_community.request import PART, SIZE, Draft, Request, Tell, check_bytes, unheard
 from genloom_community.state import state_dict
 from genloom_train.onnx_graph import example_inputs, to_onnx
 from genloom_train.training import Graph
@@ -32,17 +32,25 @@ DRUNET_LEVEL = 15 / 255
 """What spandrel, as DRUNet's authors, takes unless the noise is known."""
 
 
-def draft(request: Request) -> Draft:
-    """Make a draft of a file of weights.
+def draft(request: Request, tell: Tell = unheard) -> Draft:
+    """Make a draft of a file of weights; `tell` hears what it is at.
 
     Raises:
         GenloomError: when the file wants more than restricted loading allows, nobody knows the
             architecture, it is no image-to-image network, or it cannot be exported.
     """
     network = recognised(request)
-    check_bytes(sum(4 * one.numel() for one in network.module.parameters()), request.file)
+    parameters = sum(one.numel() for one in network.module.parameters())
+    check_bytes(4 * parameters, request.file)
+    if network.random:
+        raise GenloomError(
+            f"{network.architecture} draws random numbers: no seed would repeat a picture",
+            where=str(request.file),
+        )
+    said = f"{request.file.name}: {network.architecture}, {parameters / 1e6:.2g} million parameters"
     problems: list[str] = []
     for attempt in _attempts(network, request.size or SIZE):
+        tell(f"{problems[-1] if problems else said}; exporting {attempt.in_words}")
         try:
             return _exported(attempt, problems)
         except GenloomError as error:
@@ -70,12 +78,30 @@ class Recognised:
     size: SizeRule
     level: float | None = None
 
+    def example(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """A picture of noise, of this size or the next that it takes, and what else it wants."""
+        picture = torch.rand(1, self.channels, *self.size.padded(height, width))
+        return (picture,) if self.level is None else (picture, torch.full((1,), self.level))
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws random numbers, and they change the result.
+
+        Exporting such a network can take very long, to end in nothing.
+        """
+        inputs, state = self.example(*SIZES[0]), torch.get_rng_state()
+        try:
+            with torch.no_grad():
+                first = self.module(*inputs)
+                drawn = not torch.equal(state, torch.get_rng_state())
+                return drawn and not torch.equal(first, self.module(*inputs))
+        except Exception:  # what else is wrong with it is told when it is exported
+            return False
+
     @cached_property
     def own_padding(self) -> Padding:
         """How it pads pictures by itself."""
-        others = () if self.level is None else (torch.full((1,), self.level),)
-        sizes = [self.size.padded(*size) for size in padding.SIZES]
-        inputs = [(torch.rand(1, self.channels, *size), *others) for size in sizes]
+        inputs = [self.example(*size) for size in padding.SIZES]
         try:
             return padding.found(self.module, inputs, self.size)
         except Exception as error:
@@ -162,6 +188,13 @@ class Attempt:
     found: Recognised
     size: SizeRule
     batch: bool
+
+    @property
+    def in_words(self) -> str:
+        """For which pictures it is exported."""
+        fixed = self.size.fixed
+        size = f"{fixed[1]}×{fixed[0]} pixels" if fixed else "any size"
+        return f"for pictures of {size}, {'any number' if self.batch else 'one'} at a time"
 
     @property
     def blank(self) -> Draft:

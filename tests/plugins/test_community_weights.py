@@ -123,6 +123,93 @@ def test_a_network_that_does_not_pad_needs_none():
     assert padding.found(convs, inputs, SizeRule()) == padding.Padding()
 
 
+class Counted(torch.nn.Module):
+    """Counts how often a network is run."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.runs = module, 0
+
+    def forward(self, image):
+        self.runs += 1
+        return self.module(image)
+
+
+@pytest.mark.parametrize("unshuffled", [False, True])
+def test_a_network_that_sees_the_picture_as_it_is_is_not_tried_out_further(unshuffled):
+    convs = torch.nn.Sequential(
+        torch.nn.PixelUnshuffle(2) if unshuffled else torch.nn.Identity(),
+        torch.nn.Conv2d(12 if unshuffled else 3, 3, 3, padding=1),
+    )
+    rule = SizeRule(multiple=2 if unshuffled else 1)
+    counted = Counted(convs)
+    inputs = [(torch.rand(1, 3, *rule.padded(*size)),) for size in padding.SIZES]
+    assert padding.found(counted, inputs, rule) == padding.Padding()
+    assert counted.runs == len(inputs)
+
+
+class PaddedLate(torch.nn.Module):
+    """Looks at single pixels, pads, and then at neighbours; unshuffled or not."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 4, 1)
+        self.shuffle = torch.nn.PixelUnshuffle(by), torch.nn.PixelShuffle(by)
+        self.second = torch.nn.Conv2d(4 * by * by, 4 * by * by, 3, padding=1)
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        padded = padding.pad(self.first(image), padding.Padding(8, "reflect"))
+        down, up = self.shuffle
+        return up(self.second(down(padded)))[..., :height, :width]
+
+
+@pytest.mark.parametrize("by", [1, 2, 4])
+def test_padding_is_found_behind_what_sees_single_pixels(by):
+    inputs = [(torch.rand(1, 3, *size),) for size in padding.SIZES]
+    found = padding.found(PaddedLate(by).eval(), inputs, SizeRule())
+    assert found == padding.Padding(8, "reflect")
+
+
+def test_an_import_tells_what_it_is_at_before_it_takes_its_time(tmp_path):
+    path = saved(tmp_path / "weights.safetensors", compact())
+    told = []
+    request = Request(file=path, folder=tmp_path / "model")
+    said = list(import_file(request, told.append))
+    assert "weights.safetensors: " in told[0] and "exporting" in told[0]
+    assert [line.split()[0] for line in told[1:]] == ["measuring", "measuring", "verifying"]
+    assert not set(told) & set(said)
+
+
+def test_the_names_that_real_esrgan_gives_its_weights_are_known(tmp_path):
+    from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+
+    torch.manual_seed(0)
+    own = RRDBNet(num_filters=4, num_blocks=2, scale=4).state_dict()
+    path = tmp_path / "RealESRGAN.pth"
+    torch.save({"params_ema": real_esrgan(own)}, path)
+    card, _ = imported(path, tmp_path / "model")
+    assert card.scale == 4
+    pixels = picture(21, 33)
+    got = genloom.open_model(tmp_path / "model")(pixels)
+    assert np.abs(got.clip(0, 1) - torch_result(path, pixels)).max() < 1e-3
+
+
+def real_esrgan(state):
+    """Weights of an RRDBNet under the names of BasicSR."""
+    layers = {"0": "conv_first", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr"}
+    layers["10"] = "conv_last"
+    named = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if "RDB" in name:
+            parts = ["body", parts[3], parts[4].lower(), parts[5], parts[-1]]
+        else:
+            parts = ["conv_body" if parts[1] == "1" else layers[parts[1]], parts[-1]]
+        named[".".join(parts)] = tensor
+    return named
+
+
 class Evil:
     def __reduce__(self):
         return (eval, ("1 / 0",))
@@ -243,3 +330,32 @@ def test_a_network_that_fails_at_some_sizes_is_exported_at_one_it_takes(tmp_path
     assert made.size.fixed == (64, 64) and "not this size" in made.notes[0]
     with pytest.raises(GenloomError, match=r"Picky cannot be exported to ONNX"):
         weights.draft(Request(file=request.file, folder=request.folder, size=48))
+
+
+class Grainy(torch.nn.Module):
+    """Adds grain to the picture, as strong as it is told."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, image):
+        return image + self.strength * torch.randn_like(image)
+
+
+def test_a_network_that_draws_random_numbers_is_refused_before_it_is_exported(
+    tmp_path, monkeypatch
+):
+    from genloom_community import weights
+
+    def found(strength):
+        module = Grainy(strength)
+        return weights.Recognised(
+            module=module, architecture="Grainy", channels=3, scale=1, size=SizeRule()
+        )
+
+    assert not found(0.0).random, "what is drawn makes no difference"
+    monkeypatch.setattr(weights, "recognised", lambda request: found(0.01))
+    monkeypatch.setattr(weights, "to_onnx", lambda *a, **o: pytest.fail("exported"))
+    with pytest.raises(GenloomError, match=r"Grainy draws random numbers"):
+        weights.draft(Request(file=tmp_path / "grainy.pth", folder=tmp_path / "model"))

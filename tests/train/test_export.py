@@ -12,7 +12,7 @@ from genloom.card import Card, Port
 from genloom.errors import GenloomError
 from genloom_train import export as exporting
 from genloom_train.export import Bundle, export
-from genloom_train.onnx_graph import Parity, check_parity, to_onnx
+from genloom_train.onnx_graph import SLOW_RULES, Parity, check_parity, to_onnx
 from genloom_train.receptive_field import receptive_field
 from genloom_train.training import Graph, Training
 
@@ -236,3 +236,27 @@ def test_an_axis_that_was_fixed_by_the_exporter_is_found_out():
         check_parity(
             "network", graph_of(Fixed()), to_onnx("network", graph_of(Fixed())).SerializeToString()
         )
+
+
+class Sliced(nn.Module):
+    """Cuts a picture in two and puts the halves together the other way round."""
+
+    def forward(self, image):
+        return torch.cat([image[..., 8:], image[..., :8]], dim=3)
+
+
+def test_the_optimizer_runs_without_the_rules_that_are_slow_and_gets_them_back(monkeypatch):
+    rewriter = pytest.importorskip("onnxscript.rewriter")
+    if not hasattr(rewriter, "_DEFAULT_REWRITE_RULES"):
+        pytest.skip("this release of onnxscript keeps its rules elsewhere")
+    before, used = rewriter._DEFAULT_REWRITE_RULES, []
+
+    class Watched(rewriter.RewritePass):
+        def __init__(self, rules):
+            used.append(rules)
+            super().__init__(rules)
+
+    monkeypatch.setattr(rewriter, "RewritePass", Watched)
+    to_onnx("network", graph_of(Sliced()))
+    assert rewriter._DEFAULT_REWRITE_RULES is before
+    assert used and all(not SLOW_RULES & {rule.name for rule in rules} for rules in used)
