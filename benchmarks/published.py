@@ -18,6 +18,8 @@ change of the result, on [0, 1], when that layer is set to zero. Below `LEAST` n
 a difference could hide behind a dead layer. `error` is how far, on the average, the result is from
 the photograph.
 
+In RRDBNet's dense blocks, which add a fifth of a fifth of what they find, the deviation is that of
+what a layer is given, and `DENSE` times that for what is added: else it would be lost in the sum.
 NAFNet adds its picture to the result, so a fit would be one of nothing to nothing, and switch all
 of it off. There the last convolution is scaled to a standard deviation of `ADDED`.
 """
@@ -46,6 +48,7 @@ SIDE = 128
 PROBED = 12
 LEAST = 1e-2
 ADDED = 0.1
+DENSE = 3
 NARROW = 40
 """The shorter side of pictures that are cut into tiles along the longer."""
 GENLOOM = [sys.executable, "-c", "from genloom.cli import main; main()"]
@@ -206,14 +209,22 @@ def _draw(module: Any) -> None:
 
 
 def _scale_layers(module: Any, image: Any) -> None:
-    """Scale the weights of each layer, as they run, to results with a standard deviation of 1."""
+    """Scale the weights of each layer, as they run, to results with a standard deviation of 1.
+
+    In RRDBNet's dense blocks it is that of what the layer is given, times `DENSE` for their last.
+    """
     import torch
 
-    def scale(part: Any, _: Any, result: Any) -> Any:
+    layers = _layers(module)
+    names = {part: name for name, part in layers.items()}
+
+    def scale(part: Any, given: Any, result: Any) -> Any:
         bias = 0 if part.bias is None else part.bias
         channels = (-1,) if isinstance(part, torch.nn.Linear) else (-1, 1, 1)
         plain = result - (bias if part.bias is None else bias.reshape(channels))
         deviation = plain.std()
+        if ".RDB" in names[part]:
+            deviation /= given[0].std() * (DENSE if ".conv5" in names[part] else 1)
         part.weight.div_(deviation)
         if part.bias is None:
             return plain / deviation
@@ -221,7 +232,7 @@ def _scale_layers(module: Any, image: Any) -> None:
         return plain / deviation + part.bias.reshape(channels)
 
     module.train()  # SPAN runs the layers that it fuses later only so
-    hooks = [part.register_forward_hook(scale) for part in _layers(module).values()]
+    hooks = [part.register_forward_hook(scale) for part in layers.values()]
     module(image)
     for hook in hooks:
         hook.remove()
