@@ -14,9 +14,9 @@ from genloom.types import Batch, Item, as_dtype
 from genloom_denoise import NoiseLevel, NoiseLevelConfig, level
 from genloom_denoise.level_network import NoiseLevelNetwork, pooled
 from genloom_denoise.level_training import NoiseLevelTraining
-from genloom_denoise.spoiling import spoilt
+from genloom_denoise.spoiling import HARMLESS, spoilt
 from genloom_denoise.stages import Denoise
-from genloom_train.degradations import jpeg
+from genloom_train.degradations import as_in_a_file, jpeg, reduced
 from genloom_train.testing import check_backend
 
 torch.set_num_threads(1)
@@ -102,9 +102,35 @@ def test_of_white_noise_the_level_is_its_deviation():
     assert sigma.min() >= 0 and sigma.max() <= 30 / 255 and sigma.std() > 0.01
 
 
-def test_of_a_jpeg_file_it_is_the_root_mean_square_of_the_error():
+def test_of_a_jpeg_file_it_is_the_error_less_what_jpeg_alone_does_to_the_picture():
     noise, sigma = spoilt_by(jpeg=1.0)
-    torch.testing.assert_close(noise.square().mean((1, 2, 3)).sqrt(), sigma)
+    error = noise.square().mean((1, 2, 3)).sqrt()
+    assert (sigma <= error).all() and (sigma**2 >= error**2 - HARMLESS**2 - 1e-9).all()
+    assert error.max() > 2 * HARMLESS
+
+
+def test_small_artefacts_of_jpeg_count_as_nothing_and_large_ones_in_part():
+    torch.manual_seed(0)
+    clean = as_in_a_file(torch.rand(16, 3, 64, 64) * torch.rand(16, 1, 1, 1) ** 4)
+    filed, sigma = spoilt(clean, NoiseLevelConfig(**{**PLAIN, "jpeg": 1.0, "clean": 1.0}))
+    error = (filed - clean).square().mean((1, 2, 3)).sqrt()
+    harmless = error <= HARMLESS
+    assert harmless.any() and not harmless.all()
+    assert not sigma[harmless].any()
+    torch.testing.assert_close(sigma**2, (error**2 - HARMLESS**2).clamp_min(0))
+
+
+def test_crops_are_reduced_to_half_or_a_part_as_large_is_taken():
+    torch.manual_seed(0)
+    clean = as_in_a_file(torch.rand(8, 3, 34, 48))
+    plain = {**PLAIN, "clean": 1.0}
+    small, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 1.0}))
+    torch.testing.assert_close(small, reduced(clean, 2))
+    mixed, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 0.5}))
+    assert mixed.shape == small.shape
+    parts = clean.unfold(2, 17, 1).unfold(3, 24, 1)
+    is_part = (parts == mixed[:, :, None, None]).all(5).all(4).all(1).any(2).any(1)
+    assert 0 < is_part.sum() < 8
 
 
 def test_of_photographic_noise_it_is_that_before_it_was_clipped():
