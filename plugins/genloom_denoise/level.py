@@ -22,7 +22,7 @@ PLACES = 8
 """Rows and columns of the places at which crops may lie."""
 LIVELY = 0.5
 """A crop counts that has this share of what the liveliest has in pixels that may show noise."""
-EXPLAINED, DOUBTED = 2.0, 0.6
+EXPLAINED, DOUBTED = 2.0, 0.5
 """The network counts where it finds more than the one, or less than the other, of what white noise
 explains, both plus 1."""
 STRONGEST = 100 / 255

@@ -10,8 +10,9 @@ from PIL import Image
 import genloom
 from genloom.errors import GenloomError, InvalidFile
 from genloom.testing import FakeRun, fake_model
-from genloom.types import Batch, Item, as_dtype
+from genloom.types import Batch, Item, as_dtype, as_float
 from genloom_denoise import NoiseLevel, NoiseLevelConfig, level
+from genloom_denoise.estimate import estimate_sigma
 from genloom_denoise.level_network import NoiseLevelNetwork, pooled
 from genloom_denoise.level_training import NoiseLevelTraining
 from genloom_denoise.spoiling import HARMLESS, spoilt
@@ -23,6 +24,7 @@ torch.set_num_threads(1)
 
 TINY = NoiseLevelConfig(filters=4, width=8, layers=1)
 PHOTOGRAPHS = Path(genloom.__file__).parent / "demo/photographs"
+NAMES = ["astronaut", "cat", "coffee", "parrot", "raccoon", "rocket"]
 PLAIN = {"jpeg": 0.0, "photographic": 0.0, "exposed": 0.0, "bars": 0.0, "grey": 0.0, "clean": 0.0}
 
 
@@ -200,14 +202,39 @@ def test_noise_in_jpeg_files_is_found(model, quality, full):
     assert found(model, pixels) == pytest.approx(error(pixels, clean), rel=0.35)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "parrot", "raccoon", "rocket"])
-def test_clean_photographs_stay_as_they_are(model, name):
+@pytest.fixture(scope="module")
+def denoised(model):
+    """A picture after the stage `denoise`, which is told nothing."""
+    denoiser = genloom.open_model("denoise-photo", provider="cpu", threads=1).model
+    run = FakeRun({"denoise-photo": denoiser, "noise-level": model})
+    return lambda pixels: as_dtype(Denoise()(batch_of(pixels), run).pixels[0], np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clean_photographs_stay_as_they_are(denoised, name):
     clean = photograph(name)
-    denoiser = genloom.open_model("denoise-photo", provider="cpu", threads=1)
-    result = Denoise()(
-        batch_of(clean), FakeRun({"denoise-photo": denoiser.model, "noise-level": model})
-    )
-    assert error(as_dtype(result.pixels[0], np.uint8), clean) < 3.2  # 38 dB
+    assert error(denoised(clean), clean) < 2.1  # 41.7 dB
+
+
+def test_photographs_in_jpeg_files_of_high_quality_are_left_nearly_alone(denoised):
+    lost = []
+    for name in NAMES:
+        clean = photograph(name)
+        given = filed(clean, 95)
+        lost.append(20 * np.log10(error(denoised(given), clean) / error(given, clean)))
+    assert np.mean(lost) < 0.5  # dB
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "parrot", "raccoon", "rocket"])
+def test_clean_grey_photographs_are_not_taken_for_white_noise(model, name):
+    grey = np.rint(photograph(name).mean(2, keepdims=True)).astype(np.uint8)
+    assert found(model, grey) < 3.5
+
+
+def test_texture_that_white_noise_explains_is_left_to_the_network(model):
+    grey = np.rint(photograph("raccoon").mean(2, keepdims=True)).astype(np.uint8)
+    assert found(model, grey) < 0.5 * estimate_sigma(as_float(grey).transpose(2, 0, 1))
+    assert 13 < found(model, noisy(grey, 15)) < 19
 
 
 @pytest.mark.parametrize("side", [200, 600])
