@@ -37,6 +37,8 @@ class NoiseLevelTraining(Training):
     def __init__(self, config: NoiseLevelConfig, shape: Shape, labels: Any = ()) -> None:
         super().__init__(config, shape, labels)
         check_multiple(shape, CELL, "the network sees cells of 8×8 pixels")
+        if config.reduced:
+            check_multiple(shape, 2 * CELL, "reduced to half, crops must be cells of 8×8 pixels")
 
     def build(self) -> nn.Module:
         """A fresh network."""

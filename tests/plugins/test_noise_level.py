@@ -1,5 +1,6 @@
 """The family `noise-level`, what it learns from, and the bundle that `denoise` asks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ def test_the_bundle_asks_for_what_the_family_exports(model):
 def test_crops_that_are_no_whole_cells_are_refused():
     with pytest.raises(GenloomError, match="a multiple of 8"):
         NoiseLevelTraining(TINY, (3, 20, 24))
+    with pytest.raises(GenloomError, match="a multiple of 16"):
+        NoiseLevelTraining(replace(TINY, reduced=0.5), (3, 24, 32))
 
 
 def test_the_network_gives_each_cell_an_estimate_and_a_weight_above_zero():
