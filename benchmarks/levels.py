@@ -118,6 +118,10 @@ def middle(path, crop):
     return pixels[top : top + crop, left : left + crop]
 
 
+def in_grey(pixels):
+    return np.repeat(pixels.mean(2, keepdims=True).astype(np.uint8), 3, 2)
+
+
 def textures(crop):
     try:
         from skimage import data
@@ -145,10 +149,7 @@ def main() -> None:
         if options.kind in name:
             print(line(name, [*rows(room, function, sigma, pictures.values())]), flush=True)
     if options.kind in "grey":
-        greys = [
-            np.repeat(one.mean(2, keepdims=True).astype(np.uint8), 3, 2)
-            for one in pictures.values()
-        ]
+        greys = [in_grey(one) for one in pictures.values()]
         for sigma in (15, 25):
             print(
                 line(
@@ -156,7 +157,8 @@ def main() -> None:
                 )
             )
     if options.kind in "clean":
-        for name, clean in {**pictures, **textures(options.crop)}.items():
+        greys = {f"{name} in grey": in_grey(one) for name, one in pictures.items()}
+        for name, clean in {**pictures, **greys, **textures(options.crop)}.items():
             _, _, auto, before, _, found, white_one = room.row(clean, clean, 0.0)
             text = f"{name + ', clean':30}{'':14}{auto:7.2f}{before:7.2f}"
             print(f"{text}         0.0 {found:5.1f} {white_one:5.1f}", flush=True)

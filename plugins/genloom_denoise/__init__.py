@@ -78,6 +78,8 @@ class NoiseLevelConfig:
         bars: share of training pictures with a bar of one colour, which has no noise and does not
             count.
         grey: share of training pictures that are grey.
+        reduced: share of training pictures that are reduced to half, which makes texture as fine as
+            noise; of the others a part as large is taken. At 0 crops stay whole.
     """
 
     filters: Width = 24
@@ -92,6 +94,7 @@ class NoiseLevelConfig:
     exposed: Annotated[float, Interval(ge=0, le=1)] = 0.3
     bars: Annotated[float, Interval(ge=0, le=1)] = 0.15
     grey: Annotated[float, Interval(ge=0, le=1)] = 0.15
+    reduced: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
 
 class Denoiser(Backend):

@@ -22,8 +22,9 @@ PLACES = 8
 """Rows and columns of the places at which crops may lie."""
 LIVELY = 0.5
 """A crop counts that has this share of what the liveliest has in pixels that may show noise."""
-EXPLAINED = 2.0
-"""The network counts where it finds this many times what white noise explains, both plus 1."""
+EXPLAINED, DOUBTED = 2.0, 0.5
+"""The network counts where it finds more than the one, or less than the other, of what white noise
+explains, both plus 1."""
 STRONGEST = 100 / 255
 """The highest level that is ever told."""
 
@@ -37,12 +38,15 @@ def noise_levels(batch: Batch, model: Model) -> Floats:
 
 
 def _level(picture: Batch, model: Model) -> float:
-    """σ of white noise; where that is far too little, what the network finds; on [0, 1]."""
+    """σ of white noise; where that is far too little or much, what the network finds; on [0, 1].
+
+    Too little it is in JPEG files, too much where texture is as fine as noise.
+    """
     crops = _crops(picture.pixels[0], picture.items[0].alpha)
     found = _found(crops, picture, model)
     if min(crops[0].shape[:2]) >= SMALLEST:
         white = estimate_sigma_of([as_float(crop).transpose(2, 0, 1) for crop in crops])
-        if found + 1 < EXPLAINED * (white + 1):
+        if DOUBTED <= (found + 1) / (white + 1) < EXPLAINED:
             found = white
     return min(found / 255, STRONGEST)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,19 +12,24 @@ from genloom.card import Port, SizeRule
 from genloom_denoise import NoiseLevelConfig
 from genloom_denoise.level import CELL, OFFSET
 from genloom_denoise.level_network import NoiseLevelNetwork, pooled
-from genloom_denoise.spoiling import filed, spoilt
+from genloom_denoise.spoiling import spoilt
 from genloom_train.data import Samples
-from genloom_train.degradations import as_in_a_file, gaussian_noise
+from genloom_train.degradations import as_in_a_file, gaussian_noise, jpeg
 from genloom_train.training import Graph, Shape, Tensors, Training, check_multiple, whole
 
 CHUNK = 8
-SIGMA, QUALITY = 15, 85
-"""Noise, in 8-bit units, and quality of JPEG in the validation."""
+SIGMA, QUALITY, FINE = 15, 85, 95
+"""Noise, in 8-bit units, quality of JPEG with it and without, in the validation."""
+SLACK = 1.5
+"""Levels in 8-bit units below which errors count less: denoising at them does next to nothing."""
 PREVIEW_PICTURES = 4
 
 
 class NoiseLevelTraining(Training):
-    """Minimises the absolute error of the logarithm of the level, in 8-bit units, plus `OFFSET`."""
+    """Minimises the absolute error of the logarithm of the level, in 8-bit units, plus a little.
+
+    That is `OFFSET`, which the network's estimate has too, and `SLACK`.
+    """
 
     config: NoiseLevelConfig
     any_size = True
@@ -31,6 +37,8 @@ class NoiseLevelTraining(Training):
     def __init__(self, config: NoiseLevelConfig, shape: Shape, labels: Any = ()) -> None:
         super().__init__(config, shape, labels)
         check_multiple(shape, CELL, "the network sees cells of 8×8 pixels")
+        if config.reduced:
+            check_multiple(shape, 2 * CELL, "reduced to half, crops must be cells of 8×8 pixels")
 
     def build(self) -> nn.Module:
         """A fresh network."""
@@ -46,25 +54,34 @@ class NoiseLevelTraining(Training):
     ) -> dict[str, float]:
         """Mean errors for white noise, for it in a JPEG file, and what is found in clean pictures.
 
-        Errors are those that are minimised, the last figure is a level in 8-bit units.
+        Errors are those that are minimised, the last two figures are levels in 8-bit units: of
+        pictures as they are, and as JPEG files of high quality.
         """
-        white, jpeg, clean = [], [], []
+        white, in_file, clean, fine = [], [], [], []
         for chunk in samples.chunks(CHUNK):
             image = whole(Tensors.of(chunk, device).image, CELL)
             level = torch.full((len(image),), SIGMA / 255, device=device)
             noisy = as_in_a_file(gaussian_noise(image, level))
-            in_jpeg = filed(noisy, torch.full((len(image),), QUALITY), 1.0)
-            true = (in_jpeg - image).square().flatten(1).mean(1).sqrt()
+            filed = jpeg(noisy, torch.full((len(image),), QUALITY))
+            true = (filed - image).square().flatten(1).mean(1).sqrt()
             white.append(_error(pooled(*module(noisy)), level))
-            jpeg.append(_error(pooled(*module(in_jpeg)), true))
+            in_file.append(_error(pooled(*module(filed)), true))
             clean.append(pooled(*module(image)).exp() - OFFSET)
-        named = {"error_white": white, "error_jpeg": jpeg, "level_clean": clean}
+            fine.append(
+                pooled(*module(jpeg(image, torch.full((len(image),), FINE)))).exp() - OFFSET
+            )
+        named = {
+            "error_white": white,
+            "error_jpeg": in_file,
+            "level_clean": clean,
+            "level_clean_jpeg": fine,
+        }
         return {name: float(torch.cat(values).mean()) for name, values in named.items()}
 
     def preview(self, module: nn.Module, batch: Tensors) -> tuple[Tensor, int]:
         """A row for each of a few pictures: clean, spoilt, and as grey as the level found."""
         clean = batch.image[:PREVIEW_PICTURES]
-        noisy, _ = spoilt(clean, self.config)
+        noisy, _ = spoilt(clean, replace(self.config, reduced=0.0))
         level = ((pooled(*module(whole(noisy, CELL))).exp() - OFFSET) / 255).clamp(0, 1)
         shown = [clean, noisy.clamp(0, 1), level[:, None, None, None].expand_as(clean)]
         return torch.stack(shown, dim=1).flatten(0, 1), len(shown)
@@ -83,7 +100,7 @@ class NoiseLevelTraining(Training):
 
 def _error(found: Tensor, level: Tensor) -> Tensor:
     """How far apart an estimate, as the network gives it, and a level in σ / 255 are, (N,)."""
-    return (found - (255 * level + OFFSET).log()).abs()
+    return ((found.exp() + SLACK).log() - (255 * level + OFFSET + SLACK).log()).abs()
 
 
 def _moved(image: Tensor) -> Tensor:

@@ -11,14 +11,17 @@ from genloom_train.degradations import (
     chroma_noise,
     gaussian_noise,
     jpeg,
+    reduced,
     shot_noise,
 )
 
 EXPOSURE = (0.3, 1.8)
 """Factors by which photographs get darker and lighter, from and to."""
-QUALITY = (40, 101)
-"""Qualities of JPEG, from and below."""
-REDUCED = 0.6
+QUALITY, MEDIOCRE = (40, 100), 1.5
+"""Qualities of JPEG, from and to, and how much more of the high ones there are."""
+HARMLESS = 2 / 255
+"""Artefacts of JPEG up to this root mean square are left alone: smoothing them costs more."""
+HALVED = 0.6
 """Share of the JPEG files whose chroma has half the height and width (4:2:0)."""
 BAR = 0.4
 """Share of height or width that a bar of one colour takes at the most."""
@@ -28,9 +31,9 @@ def spoilt(clean: Tensor, config: NoiseLevelConfig) -> tuple[Tensor, Tensor]:
     """Spoilt pictures, and the level of noise that a denoiser is to be told, (N,), σ / 255.
 
     That is the root mean square of the noise before it was clipped, as denoisers learned it; of a
-    JPEG file that of the error.
+    JPEG file that of the error, without what the picture alone would have lost, up to `HARMLESS`.
     """
-    clean = _exposed(clean, config.exposed)
+    clean = _exposed(_halved(clean, config.reduced), config.exposed)
     grey = torch.rand(len(clean), device=clean.device) < config.grey
     noisy, level = torch.empty_like(clean), clean.new_empty(len(clean))
     for which, channels in ((grey, 1), (~grey, clean.shape[1])):
@@ -52,25 +55,46 @@ def _spoilt(clean: Tensor, config: NoiseLevelConfig) -> tuple[Tensor, Tensor]:
     level = level * ~share(config.clean)
     photographic, in_jpeg = share(config.photographic), share(config.jpeg)
     noisy = gaussian_noise(clean, level)
-    chroma = torch.rand(count, device=device) * share(0.6)
+    chroma = (1 - torch.rand(count, device=device).square()) * share(0.6)
     luma = (1 - chroma.square()).sqrt()
     shot = shot_noise(clean, level * luma, torch.rand(count, device=device))
     noisy = _chosen(photographic, chroma_noise(shot, level * chroma), noisy)
     noisy = _chosen(share(config.clipped) | in_jpeg | photographic, as_in_a_file(noisy), noisy)
-    quality = torch.randint(*QUALITY, (count,), device=device)
-    noisy = _chosen(in_jpeg, filed(noisy, quality * in_jpeg, REDUCED), noisy)
-    error = (noisy - clean).square().flatten(1).mean(1).sqrt()
-    return noisy, torch.where(in_jpeg, error, level)
+    quality = _quality(count).to(device) * in_jpeg
+    whole = torch.rand(count) >= HALVED
+    noisy = _chosen(in_jpeg, jpeg(noisy, quality, whole), noisy)
+    artefacts = _root_mean_square(jpeg(clean, quality, whole) - clean).clamp(max=HARMLESS)
+    error = _root_mean_square(noisy - clean)
+    counting = (error.square() - artefacts.square()).clamp_min(0).sqrt()
+    return noisy, torch.where(in_jpeg, counting, level)
 
 
-def filed(image: Tensor, quality: Tensor, reduced: float) -> Tensor:
-    """Through JPEG at these qualities, (N,), 0 for not; a share with chroma of half the size."""
-    whole = torch.rand(len(image)) >= reduced
-    return jpeg(image, quality, whole)
+def _quality(count: int) -> Tensor:
+    worst, best = QUALITY
+    return (best - (best - worst) * torch.rand(count) ** MEDIOCRE).round().long()
+
+
+def _root_mean_square(error: Tensor) -> Tensor:
+    """Of each picture, (N,)."""
+    return error.square().flatten(1).mean(1).sqrt()
 
 
 def _chosen(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return torch.where(which[:, None, None, None], one, other)
+
+
+def _halved(clean: Tensor, share: float) -> Tensor:
+    """Half of height and width: some reduced, for texture as fine as pixels, of the others a part.
+
+    A share of 0 leaves all as large as they are.
+    """
+    if share == 0:
+        return clean
+    height, width = (side // 2 for side in clean.shape[2:])
+    top, left = (int(torch.randint(side + 1, ())) for side in (height, width))
+    part = clean[:, :, top : top + height, left : left + width]
+    small = reduced(clean[:, :, : 2 * height, : 2 * width], 2)
+    return _chosen(torch.rand(len(clean), device=clean.device) < share, small, part)
 
 
 def _exposed(clean: Tensor, share: float) -> Tensor:

@@ -1,5 +1,6 @@
 """The family `noise-level`, what it learns from, and the bundle that `denoise` asks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,21 @@ from PIL import Image
 import genloom
 from genloom.errors import GenloomError, InvalidFile
 from genloom.testing import FakeRun, fake_model
-from genloom.types import Batch, Item, as_dtype
+from genloom.types import Batch, Item, as_dtype, as_float
 from genloom_denoise import NoiseLevel, NoiseLevelConfig, level
+from genloom_denoise.estimate import estimate_sigma
 from genloom_denoise.level_network import NoiseLevelNetwork, pooled
 from genloom_denoise.level_training import NoiseLevelTraining
-from genloom_denoise.spoiling import spoilt
+from genloom_denoise.spoiling import HARMLESS, spoilt
 from genloom_denoise.stages import Denoise
-from genloom_train.degradations import jpeg
+from genloom_train.degradations import as_in_a_file, jpeg, reduced
 from genloom_train.testing import check_backend
 
 torch.set_num_threads(1)
 
 TINY = NoiseLevelConfig(filters=4, width=8, layers=1)
 PHOTOGRAPHS = Path(genloom.__file__).parent / "demo/photographs"
+NAMES = ["astronaut", "cat", "coffee", "parrot", "raccoon", "rocket"]
 PLAIN = {"jpeg": 0.0, "photographic": 0.0, "exposed": 0.0, "bars": 0.0, "grey": 0.0, "clean": 0.0}
 
 
@@ -76,6 +79,8 @@ def test_the_bundle_asks_for_what_the_family_exports(model):
 def test_crops_that_are_no_whole_cells_are_refused():
     with pytest.raises(GenloomError, match="a multiple of 8"):
         NoiseLevelTraining(TINY, (3, 20, 24))
+    with pytest.raises(GenloomError, match="a multiple of 16"):
+        NoiseLevelTraining(replace(TINY, reduced=0.5), (3, 24, 32))
 
 
 def test_the_network_gives_each_cell_an_estimate_and_a_weight_above_zero():
@@ -102,9 +107,35 @@ def test_of_white_noise_the_level_is_its_deviation():
     assert sigma.min() >= 0 and sigma.max() <= 30 / 255 and sigma.std() > 0.01
 
 
-def test_of_a_jpeg_file_it_is_the_root_mean_square_of_the_error():
+def test_of_a_jpeg_file_it_is_the_error_less_what_jpeg_alone_does_to_the_picture():
     noise, sigma = spoilt_by(jpeg=1.0)
-    torch.testing.assert_close(noise.square().mean((1, 2, 3)).sqrt(), sigma)
+    error = noise.square().mean((1, 2, 3)).sqrt()
+    assert (sigma <= error).all() and (sigma**2 >= error**2 - HARMLESS**2 - 1e-9).all()
+    assert error.max() > 2 * HARMLESS
+
+
+def test_small_artefacts_of_jpeg_count_as_nothing_and_large_ones_in_part():
+    torch.manual_seed(0)
+    clean = as_in_a_file(torch.rand(16, 3, 64, 64) * torch.rand(16, 1, 1, 1) ** 4)
+    filed, sigma = spoilt(clean, NoiseLevelConfig(**{**PLAIN, "jpeg": 1.0, "clean": 1.0}))
+    error = (filed - clean).square().mean((1, 2, 3)).sqrt()
+    harmless = error <= HARMLESS
+    assert harmless.any() and not harmless.all()
+    assert not sigma[harmless].any()
+    torch.testing.assert_close(sigma**2, (error**2 - HARMLESS**2).clamp_min(0))
+
+
+def test_crops_are_reduced_to_half_or_a_part_as_large_is_taken():
+    torch.manual_seed(0)
+    clean = as_in_a_file(torch.rand(8, 3, 34, 48))
+    plain = {**PLAIN, "clean": 1.0}
+    small, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 1.0}))
+    torch.testing.assert_close(small, reduced(clean, 2))
+    mixed, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 0.5}))
+    assert mixed.shape == small.shape
+    parts = clean.unfold(2, 17, 1).unfold(3, 24, 1)
+    is_part = (parts == mixed[:, :, None, None]).all(5).all(4).all(1).any(2).any(1)
+    assert 0 < is_part.sum() < 8
 
 
 def test_of_photographic_noise_it_is_that_before_it_was_clipped():
@@ -174,14 +205,39 @@ def test_noise_in_jpeg_files_is_found(model, quality, full):
     assert found(model, pixels) == pytest.approx(error(pixels, clean), rel=0.35)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "parrot", "raccoon", "rocket"])
-def test_clean_photographs_stay_as_they_are(model, name):
+@pytest.fixture(scope="module")
+def denoised(model):
+    """A picture after the stage `denoise`, which is told nothing."""
+    denoiser = genloom.open_model("denoise-photo", provider="cpu", threads=1).model
+    run = FakeRun({"denoise-photo": denoiser, "noise-level": model})
+    return lambda pixels: as_dtype(Denoise()(batch_of(pixels), run).pixels[0], np.uint8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clean_photographs_stay_as_they_are(denoised, name):
     clean = photograph(name)
-    denoiser = genloom.open_model("denoise-photo", provider="cpu", threads=1)
-    result = Denoise()(
-        batch_of(clean), FakeRun({"denoise-photo": denoiser.model, "noise-level": model})
-    )
-    assert error(as_dtype(result.pixels[0], np.uint8), clean) < 3.2  # 38 dB
+    assert error(denoised(clean), clean) < 2.1  # 41.7 dB
+
+
+def test_photographs_in_jpeg_files_of_high_quality_are_left_nearly_alone(denoised):
+    lost = []
+    for name in NAMES:
+        clean = photograph(name)
+        given = filed(clean, 95)
+        lost.append(20 * np.log10(error(denoised(given), clean) / error(given, clean)))
+    assert np.mean(lost) < 0.5  # dB
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "parrot", "raccoon", "rocket"])
+def test_clean_grey_photographs_are_not_taken_for_white_noise(model, name):
+    grey = np.rint(photograph(name).mean(2, keepdims=True)).astype(np.uint8)
+    assert found(model, grey) < 3.5
+
+
+def test_texture_that_white_noise_explains_is_left_to_the_network(model):
+    grey = np.rint(photograph("raccoon").mean(2, keepdims=True)).astype(np.uint8)
+    assert found(model, grey) < 0.5 * estimate_sigma(as_float(grey).transpose(2, 0, 1))
+    assert 13 < found(model, noisy(grey, 15)) < 19
 
 
 @pytest.mark.parametrize("side", [200, 600])
