@@ -16,6 +16,7 @@ from genloom_style.stages import Stylize
 genloom_api = 1
 
 Count = Annotated[int, Interval(ge=1, le=1024)]
+Kind = Literal["random", "vgg19", "efficientnet"]
 Weight = Annotated[float, Interval(ge=0, le=1000)]
 
 
@@ -31,7 +32,7 @@ class StylizerConfig:
         period: pixels after which the texture repeats that the network sees beside a picture; it
             begins as a square of half that side in the middle of the style's picture.
         features: feature maps that styles are compared in: those of `random` filters, or those of
-            `vgg19`, where it is at hand.
+            `vgg19` or `efficientnet`, where their weights are at hand.
         texture: weight of the difference of their Gram matrices.
         adversarial: weight of a discriminator's verdict on patches; 0 trains without one.
         discriminator_width: channels of its first layer.
@@ -47,7 +48,7 @@ class StylizerConfig:
     width: Count = 40
     blocks: Annotated[int, Interval(ge=1, le=64)] = 4
     period: Annotated[int, Interval(ge=8, le=1024), MultipleOf(8)] = 384
-    features: Literal["random", "vgg19"] = "random"
+    features: Kind = "random"
     texture: Weight = 0.0
     adversarial: Weight = 1.0
     discriminator_width: Count = 32
@@ -67,11 +68,13 @@ class AdainConfig:
             said, patterns are generated.
         patterns: how many are generated.
         photographs: share of the training pictures that take another one as their style.
+        encoder: whether the encoder is `learned`; or the first layers of `efficientnet`, which stay
+            as they are, where their weights are at hand.
         width: channels of the feature maps, at a quarter of the picture's size.
-        blocks: residual blocks of the encoder, and of the decoder.
+        blocks: residual blocks of the decoder, and of a learned encoder.
         period: pixels after which the texture repeats that the decoder sees.
         features: feature maps that styles are compared in: those of `random` filters, or those of
-            `vgg19`, where it is at hand.
+            `vgg19` or `efficientnet`, where their weights are at hand.
         palette: weight of the difference in mean and deviation of each colour.
         texture: weight of the difference of their Gram matrices.
         adversarial: weight of a discriminator's verdict on patches; 0 trains without one.
@@ -89,10 +92,11 @@ class AdainConfig:
     styles: Path | None = None
     patterns: Annotated[int, Interval(ge=1, le=10_000)] = 200
     photographs: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    encoder: Literal["learned", "efficientnet"] = "learned"
     width: Count = 48
     blocks: Annotated[int, Interval(ge=1, le=64)] = 3
     period: Annotated[int, Interval(ge=8, le=1024), MultipleOf(8)] = 256
-    features: Literal["random", "vgg19"] = "random"
+    features: Kind = "random"
     palette: Weight = 5.0
     texture: Weight = 0.0
     adversarial: Weight = 1.0

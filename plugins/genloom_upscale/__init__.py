@@ -56,7 +56,7 @@ class UpscalerConfig:
     degradation: Literal["bicubic", "blind"] = "bicubic"
     pixel: Weight = 1.0
     perceptual: Weight = 0.0
-    features: Literal["random", "vgg19"] = "random"
+    features: Literal["random", "vgg19", "efficientnet"] = "random"
     adversarial: Weight = 0.0
     relativistic: bool = True
     checkerboard: Weight = 0.0
