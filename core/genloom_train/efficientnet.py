@@ -91,7 +91,7 @@ class _Block(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """A convolution and its batch normalisation in one, padded as TensorFlow does for even sides."""
+    """A convolution with its batch normalisation, padded as TensorFlow does for even sides."""
 
     weight: Tensor
     bias: Tensor

@@ -18,6 +18,9 @@ from genloom.types import Array, Batch, Floats, Item, Kind, as_float
 
 NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
 
+ONE, ANY = "style-woodcut", "style-any"
+"""Models where none is named: without a picture of the style, and with one."""
+
 WHOLE = 8 * 2**20
 """Pixels of the largest picture that is put whole through an encoder and a decoder."""
 
@@ -37,7 +40,8 @@ class Stylize(Stage):
 
     Args:
         model: a model of the family `stylizer`, or another network that keeps the size; or one of
-            the family `adain`, which takes its style from a picture.
+            the family `adain`, which takes its style from a picture. Unless said, `style-any` where
+            a style is named, else `style-woodcut`.
         style: the picture whose style is taken, for a model that takes one. A path starts from the
             pipeline file, on the command line from the working folder.
         style_size: longer side in pixels that it is brought to: smaller makes finer strokes.
@@ -48,18 +52,22 @@ class Stylize(Stage):
     """
 
     name, takes, gives = "stylize", Kind.IMAGE, Kind.IMAGE
-    model: Annotated[str, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = (
-        "style-woodcut"
-    )
+    model: Annotated[str | None, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = None
     style: Path | None = None
     style_size: Annotated[int, Interval(ge=16, le=2048)] = 512
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     keep_colour: bool = False
 
+    def __post_init__(self) -> None:
+        """Choose a model where none is named."""
+        if self.model is None:
+            object.__setattr__(self, "model", ONE if self.style is None else ANY)
+
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """Stylize; nothing is done at strength 0."""
         if self.strength == 0:
             return batch
+        assert self.model is not None  # __post_init__ has seen to it
         model, colours = run.model(self.model), _in_colour(batch)
         if NETWORK in model.card.parts:
             painted = model.image(NETWORK, colours).data

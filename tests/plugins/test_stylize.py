@@ -59,6 +59,13 @@ def test_stylize_keeps_the_contract_of_a_stage(run, style, model, options):
     check_stage(Stylize, run, model=model, **chosen, **options)
 
 
+def test_a_picture_of_a_style_without_a_model_takes_the_model_of_any_style(style):
+    assert Stylize().model == "style-woodcut"
+    assert Stylize(style=style).model == "style-any"
+    assert Stylize(style=style, model="mine").model == "mine"
+    assert Stylize(model="style-mosaic").with_options(strength=0.5).model == "style-mosaic"
+
+
 def test_strength_blends_pixels_and_zero_leaves_the_picture_alone(run):
     batch = image_batch(2)
     assert Stylize(model="one", strength=0)(batch, run) is batch
