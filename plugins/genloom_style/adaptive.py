@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genloom_style import AdainConfig
+from genloom_style.content import luminance
 from genloom_style.discriminators import Comparer
 from genloom_style.network import MULTIPLE, Texture, residual_blocks, twice
 from genloom_train.efficientnet import CHANNELS, EfficientNetLite
@@ -135,8 +136,11 @@ class AdaptiveNets(nn.Module):
         self.discriminator = Comparer(width, channels) if config.adversarial else None
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Pictures in the style of others, N×C×H×W each; their heights and widths may differ."""
-        latent: Tensor = self.encoder(image)
+        """Pictures in the style of others, N×C×H×W each; their heights and widths may differ.
+
+        They are seen without their colours, so that these are the style's.
+        """
+        latent: Tensor = self.encoder(luminance(image).expand_as(image))
         painted: Tensor = self.decoder(adapted(latent, self.encoder(style)))
         return painted
 

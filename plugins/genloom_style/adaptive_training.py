@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from genloom.card import Port, SizeRule
 from genloom_style import AdainConfig
 from genloom_style.adaptive import AdaptiveNets, adapted, deviation, mean
-from genloom_style.content import DEEP, check_crop, light_loss
+from genloom_style.content import DEEP, check_crop, light_loss, luminance
 from genloom_style.discriminators import told_apart
 from genloom_style.patterns import random_pattern
 from genloom_style.pictures import folder_of_styles, style_crops
@@ -126,7 +126,7 @@ class AdainTraining(Training):
             seen = self._features.to(made.device)
             found = seen(made)
             with torch.no_grad():
-                wanted, shown = seen(style), seen(image)
+                wanted, shown = seen(style), seen(luminance(image))
             texture, structure = style_distance(found, wanted), structure_distance(found, shown)
             loss = loss + config.texture * texture + config.content * structure
             report |= {"texture": texture.detach(), "content": structure.detach()}
@@ -162,7 +162,7 @@ class AdainTraining(Training):
             seen = self._features.to(device)
             maps = seen(made)
             figures["texture"] = style_distance(maps, seen(style))
-            figures["content"] = structure_distance(maps, seen(image))
+            figures["content"] = structure_distance(maps, seen(luminance(image)))
             for name, value in figures.items():
                 found.setdefault(name, []).append(value)
         return {name: float(torch.stack(values).mean()) for name, values in found.items()}

@@ -134,7 +134,10 @@ class Stylize(Stage):
             raise OptionError("style", error.what, where=error.where, **said) from None
 
     def _like_style(self, model: Model, batch: Batch, run: Run) -> Floats:
-        """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017)."""
+        """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017).
+
+        The pictures are seen in grey, as in training, so that the colours are the style's.
+        """
         height, width = batch.size
         if height * width > WHOLE:
             raise StageError(
@@ -146,7 +149,8 @@ class Stylize(Stage):
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
         style = run.once((self, "style"), lambda: _statistics(_encoded(model, self._style(run))))
-        latent = adapted(_encoded(model, batch), *style)
+        grey = batch.with_data(np.repeat(_luminance(batch.data), 3, axis=1))
+        latent = adapted(_encoded(model, grey), *style)
         painted: Floats = model.run(DECODER, {"latent": latent})["image"]
         return painted[:, :, :height, :width]
 
