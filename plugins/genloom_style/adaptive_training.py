@@ -203,10 +203,12 @@ class AdainTraining(Training):
 
 
 def palette_distance(made: Tensor, style: Tensor) -> Tensor:
-    """How far pictures are from their styles in the mean and deviation of each colour."""
-    return (mean(made) - mean(style)).abs().mean() + (
-        deviation(made) - deviation(style)
-    ).abs().mean()
+    """How far pictures are from their styles in the mean and deviation of each colour.
+
+    So too in those of the differences of colours, or grey would do for colours that change.
+    """
+    one, other = (torch.cat([image, image - image.roll(1, 1)], 1) for image in (made, style))
+    return (mean(one) - mean(other)).abs().mean() + (deviation(one) - deviation(other)).abs().mean()
 
 
 def style_distance(made: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
