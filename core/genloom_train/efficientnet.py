@@ -61,6 +61,7 @@ class EfficientNetLite(nn.Module):
         x = functional.relu6(self.stem((255 * image - 127) / 128))
         maps = [x]
         for number, block in enumerate(self.blocks):
+            assert isinstance(block, _Block)
             wide = block.expanded(x)
             if number in self.seen:
                 maps.append(wide)

@@ -75,8 +75,8 @@ class AdainConfig:
         period: pixels after which the texture repeats that the decoder sees.
         features: feature maps that styles are compared in: those of `random` filters, or those of
             `vgg19` or `efficientnet`, where their weights are at hand.
-        palette: weight of the difference in mean and deviation of each colour, and of the differences
-            between colours.
+        palette: weight of the difference in mean and deviation of each colour, and of the
+            differences between colours.
         texture: weight of the difference of their Gram matrices.
         adversarial: weight of a discriminator's verdict on patches; 0 trains without one.
         discriminator_width: channels of its first layer.
@@ -87,7 +87,8 @@ class AdainConfig:
             the picture's mean and contrast.
         colour: weight of their difference in colour, in the same way.
         grain: pixels of the finest detail in which these two are compared.
-        content: weight of their difference in a coarse feature map.
+        content: weight of their difference in a coarse feature map, where each channel is brought
+            to the same mean and deviation.
     """
 
     styles: Path | None = None
