@@ -106,7 +106,8 @@ class Normal(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """N×width×H×W and N×known → N×width×H×W."""
         unit = (x - mean(x)) / (deviation(x) + EPSILON)
-        told: Tensor = unit * self.scale(style)[..., None, None] + self.shift(style)[..., None, None]
+        scale, shift = self.scale(style)[..., None, None], self.shift(style)[..., None, None]
+        told: Tensor = unit * scale + shift
         return told
 
 

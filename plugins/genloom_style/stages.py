@@ -24,6 +24,10 @@ ONE, ANY = "style-woodcut", "style-any"
 WHOLE = 8 * 2**20
 """Pixels of the largest picture that is put whole through an encoder and a decoder."""
 
+RIM = 16
+"""Pixels that pictures are mirrored by on each side there: networks that pad with zeros draw lines
+along the border, which are cut off with it."""
+
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
 
@@ -148,11 +152,14 @@ class Stylize(Stage):
             )
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
-        style = run.once((self, "style"), lambda: _statistics(_encoded(model, self._style(run))))
-        grey = batch.with_data(np.repeat(_luminance(batch.data), 3, axis=1))
+        style = run.once(
+            (self, "style"), lambda: _statistics(_encoded(model, self._style(run).data))
+        )
+        sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
+        grey = np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
         latent = adapted(_encoded(model, grey), *style)
         painted: Floats = model.run(DECODER, {"latent": latent})["image"]
-        return painted[:, :, :height, :width]
+        return painted[:, :, RIM : RIM + height, RIM : RIM + width]
 
     def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
@@ -164,11 +171,10 @@ class Stylize(Stage):
         return _in_colour(Batch.images([Item(key="style", name="style")], resized[None]))
 
 
-def _encoded(model: Model, batch: Batch) -> Floats:
+def _encoded(model: Model, data: Floats) -> Floats:
     """Feature maps of pictures, which are mirrored at the bottom and right to fit the model."""
-    rule, data = model.card.size, batch.data
-    height, width = rule.padded(*batch.size)
-    more = (height - batch.size[0], width - batch.size[1])
+    height, width = model.card.size.padded(*data.shape[2:])
+    more = (height - data.shape[2], width - data.shape[3])
     data = np.pad(data, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
     return np.asarray(model.run(ENCODER, {"image": data})["latent"], np.float32)
 
