@@ -7,7 +7,7 @@ every bundle of a style that is at hand. `style` is the difference of Gram matri
 filters from those of the style's picture, as a share of their size: of the photographs, and, behind
 the slash, of the paintings. `light` is the mean difference from the photograph in light, of 255,
 where it is compared without what is finer than 8 pixels. `--sheet` draws parts of some of them: a
-row for each photograph, and for `style-any` a column for each of three styles that no recipe saw.
+row for each photograph. `style-any` has a script of its own, `any_style.py`.
 """
 
 import argparse
@@ -22,24 +22,20 @@ import genloom
 from genloom.demo import PHOTOGRAPHS
 from genloom.types import Batch, Item
 from genloom_style.content import blurred, luminance
-from genloom_style.patterns import random_pattern
 from genloom_style.stages import Stylize
-from genloom_train.data import generator
 from genloom_train.features import features, gram, gram_distance
 
 SIZE, GRAIN, ROUNDS = 480, 8, 3
 SHOWN, PART = (0, 1, 2, 4), (256, 320)
 """Photographs on the sheet, and the height and width of what is shown of them."""
 STYLES = Path(__file__).parents[1] / "pipelines/train/styles"
-UNSEEN = (4, 11, 20)
-"""Numbers of generated styles that stand for pictures of other people's in the sheet."""
 
 
 class Opened:
     """What a stage asks of a run: models, opened once."""
 
     def __init__(self, threads: int) -> None:
-        self.threads, self.models = threads, {}
+        self.threads, self.models, self.made = threads, {}, {}
 
     def model(self, name: str):
         """The model of a name."""
@@ -47,43 +43,36 @@ class Opened:
             self.models[name] = genloom.open_model(name, provider="cpu", threads=self.threads).model
         return self.models[name]
 
+    def file(self, path: Path) -> bytes:
+        """The bytes of a file."""
+        return path.read_bytes()
+
+    def once(self, key, make):
+        """What `make` gives, made once for each key."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sheet", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("styles-unseen"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     photographs = [photograph(path) for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
     run, columns = Opened(options.threads), [photographs]
     print(f"{'':34}{'style':>16}{'light':>8}{'ms':>8}")
-    for stage, style in stages(options.work):
+    for path in sorted(STYLES.glob("*.jpg")):
+        stage, style = Stylize(model=f"style-{path.stem}"), read(path)
         made, seconds = zip(*(painted(stage, picture, run) for picture in photographs), strict=True)
-        seen = [distance(pictures, style) for pictures in (photographs, made)]
+        seen = [distances(pictures, [style]).mean() for pictures in (photographs, made)]
         light = np.mean([difference(*pair) for pair in zip(photographs, made, strict=True)])
-        name = stage.model + (f", {stage.style.stem}" if stage.style else "")
         both = f"{seen[0]:.2f} / {seen[1]:.2f}"
-        print(f"{name:34}{both:>16}{light:8.1f}{1000 * np.median(seconds):8.0f}", flush=True)
+        print(f"{stage.model:34}{both:>16}{light:8.1f}{1000 * np.median(seconds):8.0f}", flush=True)
         columns.append(list(made))
     if options.sheet:
         sheet(columns, options.sheet)
-
-
-def stages(work: Path):
-    """The stages to compare, each with the picture of its style."""
-    for path in sorted(STYLES.glob("*.jpg")):
-        yield Stylize(model=f"style-{path.stem}"), read(path)
-    try:
-        genloom.open_model("style-any")
-    except genloom.GenloomError:
-        return
-    work.mkdir(exist_ok=True)
-    for number in UNSEEN:
-        path = work / f"unseen-{number}.png"
-        pattern = random_pattern(512, generator("unseen style", number))
-        cv2.imwrite(str(path), np.rint(pattern[..., ::-1] * 255).astype(np.uint8))
-        yield Stylize(model="style-any", style=path), read(path)
 
 
 def read(path: Path):
@@ -113,10 +102,12 @@ def tensor(picture):
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 255
 
 
-def distance(pictures, style) -> float:
+def distances(pictures, styles):
+    """How far the textures of pictures are from those of styles, pictures×styles."""
     seen = features("random")
-    wanted = [gram(maps) for maps in seen(tensor(style))]
-    return float(np.mean([gram_distance(seen(tensor(p)), wanted) for p in pictures]))
+    wanted = [[gram(maps) for maps in seen(tensor(style))] for style in styles]
+    shown = [seen(tensor(picture)) for picture in pictures]
+    return np.array([[float(gram_distance(maps, one)) for one in wanted] for maps in shown])
 
 
 def difference(one, other) -> float:

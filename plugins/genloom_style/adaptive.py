@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genloom_style import AdainConfig
+from genloom_style.content import luminance
 from genloom_style.discriminators import Comparer
 from genloom_style.network import MULTIPLE, Texture, residual_blocks, twice
+from genloom_train.efficientnet import CHANNELS, EfficientNetLite
 
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
@@ -31,25 +33,97 @@ class Encoder(nn.Module):
         return maps
 
 
+class Pretrained(nn.Module):
+    """Maps of EfficientNet-Lite0, which are not trained, mixed by a convolution 1×1, which is.
+
+    A network that has learned to see photographs tells textures apart before training begins, as
+    VGG19 does in the paper. The maps are brought to a quarter of the picture's size.
+    """
+
+    MAPS = 4
+
+    def __init__(self, config: AdainConfig) -> None:
+        super().__init__()
+        self.seeing = EfficientNetLite(self.MAPS).requires_grad_(False)
+        stem, *others = CHANNELS[: self.MAPS]
+        self.mix = nn.Conv2d(4 * stem + sum(others), config.width, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """N×C×H×W in [0, 1] → N×width×H/4×W/4."""
+        stem, half, quarter, eighth = self.seeing(image.expand(-1, 3, -1, -1))
+        fine = [functional.pixel_unshuffle(stem, 2), functional.avg_pool2d(half, 2)]
+        maps: Tensor = self.mix(torch.cat([*fine, quarter, twice(eighth)], 1))
+        return maps
+
+
 class Decoder(nn.Module):
-    """Feature maps as a picture. It sees a learned texture, as `StylingNet` does."""
+    """Feature maps as a picture. It sees a learned texture, as `StylingNet` does.
+
+    The maps come with the mean and deviation of the style's. The decoder reads them off, and they
+    decide the mean and deviation of what each of its convolutions gives: conditional instance
+    normalisation (Dumoulin et al. 2017; Ghiasi et al. 2017). So the style is told at every depth
+    and size, not once.
+    """
 
     def __init__(self, config: AdainConfig, channels: int) -> None:
         super().__init__()
         width, side = config.width, config.period // (2 * MULTIPLE)
         half, quarter = max(1, width // 2), max(1, width // 4)
         self.texture = Texture(0.5 * torch.randn(1, width, side, side))
-        self.body = residual_blocks(width, config.blocks)
-        self.up = nn.Conv2d(width, half, 3, padding=1)
-        self.fine = nn.Conv2d(half, quarter, 3, padding=1)
+        known = width
+        self.told = nn.Sequential(nn.Linear(2 * width, known), nn.ReLU())
+        self.body = nn.ModuleList(Told(width, known) for _ in range(config.blocks))
+        self.up, self.up_told = nn.Conv2d(width, half, 3, padding=1), Normal(half, known)
+        self.fine, self.fine_told = nn.Conv2d(half, quarter, 3, padding=1), Normal(quarter, known)
         self.tail = nn.Conv2d(quarter, channels, 3, padding=1)
 
     def forward(self, latent: Tensor) -> Tensor:
         """N×width×H/4×W/4 → N×C×H×W, about [0, 1]."""
-        x = functional.relu(self.body(latent + self.texture(latent)))
-        x = functional.relu(self.up(twice(x)))
-        picture: Tensor = self.tail(functional.relu(self.fine(twice(x))))
+        said = torch.cat([mean(latent), deviation(latent)], 1).flatten(1)
+        style, x = self.told(said), latent + self.texture(latent)
+        for block in self.body:
+            x = block(x, style)
+        x = functional.relu(self.up_told(self.up(twice(x)), style))
+        x = functional.relu(self.fine_told(self.fine(twice(x)), style))
+        picture: Tensor = self.tail(x)
         return 0.5 + picture
+
+
+class Normal(nn.Module):
+    """Instance normalisation; mean and deviation afterwards come from what is known of the style.
+
+    Args:
+        width: channels.
+        known: numbers that are known.
+    """
+
+    def __init__(self, width: int, known: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Linear(known, width), nn.Linear(known, width)
+        nn.init.ones_(self.scale.bias)
+        nn.init.zeros_(self.shift.bias)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """N×width×H×W and N×known → N×width×H×W."""
+        unit = (x - mean(x)) / (deviation(x) + EPSILON)
+        scale, shift = self.scale(style)[..., None, None], self.shift(style)[..., None, None]
+        told: Tensor = unit * scale + shift
+        return told
+
+
+class Told(nn.Module):
+    """A residual block with such normalisation."""
+
+    def __init__(self, width: int, known: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.before, self.after = (Normal(width, known) for _ in range(2))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """N×width×H×W and N×known → N×width×H×W."""
+        change = functional.relu(self.before(self.first(x), style))
+        changed: Tensor = x + self.after(self.second(change), style)
+        return changed
 
 
 class AdaptiveNets(nn.Module):
@@ -57,13 +131,18 @@ class AdaptiveNets(nn.Module):
 
     def __init__(self, config: AdainConfig, channels: int = 3) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(config, channels), Decoder(config, channels)
+        learned = config.encoder == "learned"
+        self.encoder = Encoder(config, channels) if learned else Pretrained(config)
+        self.decoder = Decoder(config, channels)
         width = config.discriminator_width
         self.discriminator = Comparer(width, channels) if config.adversarial else None
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Pictures in the style of others, N×C×H×W each; their heights and widths may differ."""
-        latent: Tensor = self.encoder(image)
+        """Pictures in the style of others, N×C×H×W each; their heights and widths may differ.
+
+        They are seen without their colours, so that these are the style's.
+        """
+        latent: Tensor = self.encoder(luminance(image).expand_as(image))
         painted: Tensor = self.decoder(adapted(latent, self.encoder(style)))
         return painted
 

@@ -12,20 +12,23 @@ from torch.optim import Optimizer
 from genloom.card import Port, SizeRule
 from genloom_style import AdainConfig
 from genloom_style.adaptive import AdaptiveNets, adapted, deviation, mean
-from genloom_style.content import check_crop, content_loss
+from genloom_style.content import DEEP, check_crop, light_loss, luminance
 from genloom_style.discriminators import told_apart
-from genloom_style.network import MULTIPLE
 from genloom_style.patterns import random_pattern
 from genloom_style.pictures import folder_of_styles, style_crops
 from genloom_style.training import BETAS, CHUNK
 from genloom_train.data import Samples, generator
-from genloom_train.features import features, gram, gram_distance
+from genloom_train.features import features, grams
 from genloom_train.options import TrainOptions
 from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed, optimiser, whole
 
 PATTERN = 256
 """Height and width of generated styles."""
 SHOWN = 4
+MULTIPLE = 8
+"""Heights and widths must be multiples of this: encoders look at an eighth of the size."""
+FLAT = 0.01
+"""Added to deviations of feature maps, so that what is even is not blown up."""
 
 
 class AdainTraining(Training):
@@ -119,6 +122,14 @@ class AdainTraining(Training):
     ) -> dict[str, Tensor]:
         config = self.config
         loss, report = self._content(made, image)
+        if config.texture or config.content:
+            seen = self._features.to(made.device)
+            found = seen(made)
+            with torch.no_grad():
+                wanted, shown = seen(style), seen(luminance(image))
+            texture, structure = style_distance(found, wanted), structure_distance(found, shown)
+            loss = loss + config.texture * texture + config.content * structure
+            report |= {"texture": texture.detach(), "content": structure.detach()}
         if config.identity:
             identity = (made[0] - image[0]).abs().mean()
             loss = loss + config.identity * identity
@@ -127,10 +138,6 @@ class AdainTraining(Training):
             palette = palette_distance(made, style)
             loss = loss + config.palette * palette
             report["palette"] = palette.detach()
-        if config.texture:
-            texture = self._texture(made, style)
-            loss = loss + config.texture * texture
-            report["texture"] = texture.detach()
         if module.discriminator is not None:
             fooled = -module.discriminator(made, style).float().mean()
             loss = loss + config.adversarial * fooled
@@ -138,19 +145,8 @@ class AdainTraining(Training):
         return {"loss": loss, **report}
 
     def _content(self, made: Tensor, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """How far paintings are from what photographs show, in whatever light and colours."""
-        return content_loss(
-            self._features.to(made.device), adapted(made, image), image, self.config
-        )
-
-    def _texture(self, made: Tensor, style: Tensor) -> Tensor:
-        """Mean distance of the Gram matrices of pictures, each to those of its style."""
-        seen = self._features.to(made.device)
-        found = [
-            gram_distance(seen(one[None]), [gram(maps) for maps in seen(other[None])])
-            for one, other in zip(made, style, strict=True)
-        ]
-        return torch.stack(found).mean()
+        """How far paintings are from the light and colours of photographs with another contrast."""
+        return light_loss(adapted(made, image), image, self.config)
 
     def validate(
         self, module: nn.Module, samples: Samples, device: torch.device
@@ -163,7 +159,11 @@ class AdainTraining(Training):
             style = self._shown(image)
             made = module(image, style).float().clamp(0, 1)
             _, figures = self._content(made, image)
-            for name, value in {**figures, "texture": self._texture(made, style)}.items():
+            seen = self._features.to(device)
+            maps = seen(made)
+            figures["texture"] = style_distance(maps, seen(style))
+            figures["content"] = structure_distance(maps, seen(luminance(image)))
+            for name, value in figures.items():
                 found.setdefault(name, []).append(value)
         return {name: float(torch.stack(values).mean()) for name, values in found.items()}
 
@@ -203,7 +203,38 @@ class AdainTraining(Training):
 
 
 def palette_distance(made: Tensor, style: Tensor) -> Tensor:
-    """How far pictures are from their styles in the mean and deviation of each colour."""
-    return (mean(made) - mean(style)).abs().mean() + (
-        deviation(made) - deviation(style)
-    ).abs().mean()
+    """How far pictures are from their styles in the mean and deviation of each colour.
+
+    So too in those of the differences of colours, or grey would do for colours that change.
+    """
+    one, other = (torch.cat([image, image - image.roll(1, 1)], 1) for image in (made, style))
+    return (mean(one) - mean(other)).abs().mean() + (deviation(one) - deviation(other)).abs().mean()
+
+
+def style_distance(made: Sequence[Tensor], style: Sequence[Tensor]) -> Tensor:
+    """How far Gram matrices of pictures are from their styles', as a share of the styles' size.
+
+    Args:
+        made: feature maps of pictures, N×C×H×W each.
+        style: those of the style of each.
+    """
+    losses = []
+    for one, other in zip(made, style, strict=False):
+        right = grams(other)
+        far = (grams(one) - right).square().sum((1, 2)) / right.square().sum((1, 2)).add(1e-12)
+        losses.append(far.add(1e-6).sqrt().mean())
+    return torch.stack(losses).mean()
+
+
+def structure_distance(made: Sequence[Tensor], image: Sequence[Tensor]) -> Tensor:
+    """Mean square difference of a coarse map, each channel with mean 0 and deviation 1.
+
+    So another light, contrast or colour of the whole picture costs little.
+    """
+    one, other = (maps[:DEEP][-1].float() for maps in (made, image))
+    return (unit(one) - unit(other)).square().mean()
+
+
+def unit(maps: Tensor) -> Tensor:
+    """N×C×H×W with mean 0 and deviation 1 in each channel."""
+    return (maps - mean(maps)) / (deviation(maps) + FLAT)

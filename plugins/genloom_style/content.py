@@ -40,20 +40,27 @@ def check_crop(shape: Shape, config: StylizerConfig | AdainConfig) -> None:
 def content_loss(
     features: nn.Module, made: Tensor, image: Tensor, weights: StylizerConfig | AdainConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """How far `made` is from what `image` shows, N×C×H×W each, and the figures it is made of.
+    """How far `made` is from what `image` shows, N×C×H×W each, and the figures it is made of."""
+    loss, report = light_loss(made, image, weights)
+    if weights.content:
+        content = perceptual_distance(Deep(features), luminance(made), luminance(image))
+        loss = loss + weights.content * content
+        report["content"] = content.detach()
+    return loss, report
 
-    Light and colour are compared without what is finer than the style's grain.
+
+def light_loss(
+    made: Tensor, image: Tensor, weights: StylizerConfig | AdainConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """How far `made` is from the light and colours of `image`, N×C×H×W each, and the two figures.
+
+    They are compared without what is finer than the style's grain.
     """
     grey, grey_made = luminance(image), luminance(made)
     tone = blurred(grey_made - grey, weights.grain).abs().mean()
     colour = blurred((made - grey_made) - (image - grey), weights.grain).abs().mean()
     loss = weights.tone * tone + weights.colour * colour
-    report = {"tone": tone.detach(), "colour": colour.detach()}
-    if weights.content:
-        content = perceptual_distance(Deep(features), grey_made, grey)
-        loss = loss + weights.content * content
-        report["content"] = content.detach()
-    return loss, report
+    return loss, {"tone": tone.detach(), "colour": colour.detach()}
 
 
 class Deep(nn.Module):

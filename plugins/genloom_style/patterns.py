@@ -6,33 +6,16 @@ draw the same picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
 from genloom.types import Array, Floats
-
-FINENESS = 2
-"""How much larger than the picture it is drawn."""
+from genloom_style.drawing import FINENESS, Look, Pattern, equalised, hills, mixed, reduced
+from genloom_style.materials import MATERIALS
 
 SHADOW = 0.4
 """Light of a stroke's shadow, as a share of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What a pattern looks like.
-
-    Attributes:
-        palette: colours from dark to light, N×3 in [0, 1].
-        grain: pixels from line to line, across a stroke, or from tile to tile.
-        turns: how much directions change over the picture; 0 keeps one.
-    """
-
-    palette: Floats
-    grain: float
-    turns: float = 1.0
 
 
 def hatching(size: int, look: Look, random: np.random.Generator) -> Floats:
@@ -47,17 +30,17 @@ def hatching(size: int, look: Look, random: np.random.Generator) -> Floats:
         size×size×3 in [0, 1].
     """
     large = size * FINENESS
-    tone = np.clip(0.5 + 0.42 * _hills(large, 5, random), 0.02, 0.98)
+    tone = np.clip(0.5 + 0.42 * hills(large, 5, random), 0.02, 0.98)
     patch, _ = _nearest(large, large / 5, random)
     angles = look.turns * random.uniform(0, np.pi, patch.max() + 1) + np.pi / 5
     angle = angles[patch]
     y, x = np.mgrid[0:large, 0:large].astype(np.float32)
-    wobble = 0.35 * _hills(large, 24, random)
+    wobble = 0.35 * hills(large, 24, random)
     phase = (x * np.cos(angle) + y * np.sin(angle)) / (look.grain * FINENESS) + wobble
     # The share of a triangle wave's period that lies below a level is that level.
     line = np.abs(2 * (phase % 1) - 1) > tone
     picture = np.where(line[..., None], look.palette[0], look.palette[-1])
-    return _reduced(picture.astype(np.float32), size)
+    return reduced(picture.astype(np.float32), size)
 
 
 def strokes(size: int, look: Look, random: np.random.Generator) -> Floats:
@@ -77,24 +60,24 @@ def strokes(size: int, look: Look, random: np.random.Generator) -> Floats:
 
     large = size * FINENESS
     width = look.grain * FINENESS
-    tone = _equalised(_hills(large, 4, random))
-    angle = 0.7 * np.pi * look.turns * _hills(large, 3, random) + random.uniform(0, np.pi)
+    tone = equalised(hills(large, 4, random))
+    angle = 0.7 * np.pi * look.turns * hills(large, 3, random) + random.uniform(0, np.pi)
     canvas = np.empty((large, large, 3), np.float32)
     canvas[:] = look.palette[len(look.palette) // 2]
     for _ in range(int(6 * (large / width) ** 2 / 4)):
         row, column = random.integers(0, large, 2)
         shade = float(np.clip(tone[row, column] + random.normal(0, 0.14), 0, 1))
         path = _path(row, column, angle, width, random)
-        shadow = (SHADOW * _mixed(look.palette, shade)).tolist()
+        shadow = (SHADOW * mixed(look.palette, shade)).tolist()
         middle = np.round(path[:2].T).astype(np.int32)
         cv2.polylines(canvas, [middle], False, shadow, round(1.3 * width), cv2.LINE_AA)
         for bristle in np.linspace(-0.45, 0.45, 6):
-            colour = np.clip(_mixed(look.palette, shade) + random.normal(0, 0.06), 0, 1)
+            colour = np.clip(mixed(look.palette, shade) + random.normal(0, 0.06), 0, 1)
             across = np.stack([-np.sin(path[2]), np.cos(path[2])], 1) * bristle * width
             points = np.round(path[:2].T + across).astype(np.int32)
             thick = max(1, round(width / 5))
             cv2.polylines(canvas, [points], False, colour.tolist(), thick, cv2.LINE_AA)
-    return _reduced(canvas, size)
+    return reduced(canvas, size)
 
 
 def mosaic(size: int, look: Look, random: np.random.Generator) -> Floats:
@@ -111,20 +94,23 @@ def mosaic(size: int, look: Look, random: np.random.Generator) -> Floats:
     large = size * FINENESS
     cell = look.grain * FINENESS
     tile, edge = _nearest(large, cell, random)
-    tone = _equalised(_hills(large, 4, random))
+    tone = equalised(hills(large, 4, random))
     count = tile.max() + 1
     area = np.maximum(np.bincount(tile.ravel(), minlength=count), 1)
     mean = np.bincount(tile.ravel(), tone.ravel(), count) / area
     shade = np.clip(mean + random.normal(0, 0.1, count), 0, 1)
-    colours = _mixed(look.palette[1:], shade) + random.normal(0, 0.02, (count, 1))
+    colours = mixed(look.palette[1:], shade) + random.normal(0, 0.02, (count, 1))
     picture = colours[tile] + 0.04 * np.clip(edge / cell - 0.2, 0, 0.3)[..., None]
     picture = np.where((edge < 0.16 * cell)[..., None], look.palette[0], picture)
-    return _reduced(np.clip(picture, 0, 1).astype(np.float32), size)
+    return reduced(np.clip(picture, 0, 1).astype(np.float32), size)
 
 
-Pattern = Callable[[int, Look, np.random.Generator], Floats]
-
-PATTERNS: Mapping[str, Pattern] = {"hatching": hatching, "strokes": strokes, "mosaic": mosaic}
+PATTERNS: Mapping[str, Pattern] = {
+    "hatching": hatching,
+    "strokes": strokes,
+    "mosaic": mosaic,
+    **MATERIALS,
+}
 
 
 def random_look(random: np.random.Generator) -> Look:
@@ -142,21 +128,6 @@ def random_pattern(size: int, random: np.random.Generator) -> Floats:
     """One of the patterns in a random look, size×size×3 in [0, 1]."""
     name = list(PATTERNS)[int(random.integers(len(PATTERNS)))]
     return PATTERNS[name](size, random_look(random), random)
-
-
-def _hills(size: int, count: int, random: np.random.Generator) -> Floats:
-    """A smooth field, size×size, about −1 to 1, with `count` hills and valleys along a side."""
-    import cv2
-
-    coarse = random.uniform(-1, 1, (count + 3, count + 3)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _equalised(field: Floats) -> Floats:
-    """A field with all values from 0 to 1 equally often."""
-    ranks = np.empty(field.size, np.float32)
-    ranks[np.argsort(field, axis=None, kind="stable")] = np.linspace(0, 1, field.size)
-    return ranks.reshape(field.shape)
 
 
 def _nearest(size: int, cell: float, random: np.random.Generator) -> tuple[Array, Floats]:
@@ -196,16 +167,3 @@ def _path(
         found.append((x, y, turn))
         x, y = x + 0.6 * width * np.cos(turn), y + 0.6 * width * np.sin(turn)
     return np.array(found, np.float32).T
-
-
-def _mixed(palette: Floats, shade: float | Array) -> Array:
-    """Colours between those of a palette: shade 0 is the first, 1 the last."""
-    places = np.linspace(0, 1, len(palette))
-    return np.stack([np.interp(shade, places, palette[:, c]) for c in range(3)], -1)
-
-
-def _reduced(picture: Floats, size: int) -> Floats:
-    import cv2
-
-    reduced = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    return np.asarray(np.clip(reduced, 0, 1), np.float32)

@@ -18,8 +18,15 @@ from genloom.types import Array, Batch, Floats, Item, Kind, as_float
 
 NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
 
+ONE, ANY = "style-woodcut", "style-any"
+"""Models where none is named: without a picture of the style, and with one."""
+
 WHOLE = 8 * 2**20
 """Pixels of the largest picture that is put whole through an encoder and a decoder."""
+
+RIM = 16
+"""Pixels that pictures are mirrored by on each side there: networks that pad with zeros draw lines
+along the border, which are cut off with it."""
 
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
@@ -37,7 +44,8 @@ class Stylize(Stage):
 
     Args:
         model: a model of the family `stylizer`, or another network that keeps the size; or one of
-            the family `adain`, which takes its style from a picture.
+            the family `adain`, which takes its style from a picture. Unless said, `style-any` where
+            a style is named, else `style-woodcut`.
         style: the picture whose style is taken, for a model that takes one. A path starts from the
             pipeline file, on the command line from the working folder.
         style_size: longer side in pixels that it is brought to: smaller makes finer strokes.
@@ -48,18 +56,22 @@ class Stylize(Stage):
     """
 
     name, takes, gives = "stylize", Kind.IMAGE, Kind.IMAGE
-    model: Annotated[str, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = (
-        "style-woodcut"
-    )
+    model: Annotated[str | None, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = None
     style: Path | None = None
     style_size: Annotated[int, Interval(ge=16, le=2048)] = 512
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     keep_colour: bool = False
 
+    def __post_init__(self) -> None:
+        """Choose a model where none is named."""
+        if self.model is None:
+            object.__setattr__(self, "model", ONE if self.style is None else ANY)
+
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """Stylize; nothing is done at strength 0."""
         if self.strength == 0:
             return batch
+        assert self.model is not None  # __post_init__ has seen to it
         model, colours = run.model(self.model), _in_colour(batch)
         if NETWORK in model.card.parts:
             painted = model.image(NETWORK, colours).data
@@ -126,7 +138,10 @@ class Stylize(Stage):
             raise OptionError("style", error.what, where=error.where, **said) from None
 
     def _like_style(self, model: Model, batch: Batch, run: Run) -> Floats:
-        """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017)."""
+        """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017).
+
+        The pictures are seen in grey, as in training, so that the colours are the style's.
+        """
         height, width = batch.size
         if height * width > WHOLE:
             raise StageError(
@@ -137,10 +152,14 @@ class Stylize(Stage):
             )
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
-        style = run.once((self, "style"), lambda: _statistics(_encoded(model, self._style(run))))
-        latent = adapted(_encoded(model, batch), *style)
+        style = run.once(
+            (self, "style"), lambda: _statistics(_encoded(model, self._style(run).data))
+        )
+        sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
+        grey = np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
+        latent = adapted(_encoded(model, grey), *style)
         painted: Floats = model.run(DECODER, {"latent": latent})["image"]
-        return painted[:, :, :height, :width]
+        return painted[:, :, RIM : RIM + height, RIM : RIM + width]
 
     def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
@@ -152,11 +171,10 @@ class Stylize(Stage):
         return _in_colour(Batch.images([Item(key="style", name="style")], resized[None]))
 
 
-def _encoded(model: Model, batch: Batch) -> Floats:
+def _encoded(model: Model, data: Floats) -> Floats:
     """Feature maps of pictures, which are mirrored at the bottom and right to fit the model."""
-    rule, data = model.card.size, batch.data
-    height, width = rule.padded(*batch.size)
-    more = (height - batch.size[0], width - batch.size[1])
+    height, width = model.card.size.padded(*data.shape[2:])
+    more = (height - data.shape[2], width - data.shape[3])
     data = np.pad(data, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
     return np.asarray(model.run(ENCODER, {"image": data})["latent"], np.float32)
 

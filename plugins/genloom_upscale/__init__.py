@@ -35,7 +35,8 @@ class UpscalerConfig:
             reduced in several ways, with noise and the artefacts of JPEG.
         pixel: weight of the mean absolute difference to the true picture.
         perceptual: weight of the difference in feature maps.
-        features: where these come from: `random` filters, or `vgg19`, where it is at hand.
+        features: where these come from: `random` filters; or `vgg19` or `efficientnet`, where their
+            weights are at hand.
         adversarial: weight of a discriminator's verdict (SRGAN); 0 trains without one.
         relativistic: whether the discriminator says which of two pictures is more real, rather than
             whether one is (Jolicoeur-Martineau 2019; ESRGAN).
@@ -56,7 +57,7 @@ class UpscalerConfig:
     degradation: Literal["bicubic", "blind"] = "bicubic"
     pixel: Weight = 1.0
     perceptual: Weight = 0.0
-    features: Literal["random", "vgg19"] = "random"
+    features: Literal["random", "vgg19", "efficientnet"] = "random"
     adversarial: Weight = 0.0
     relativistic: bool = True
     checkerboard: Weight = 0.0

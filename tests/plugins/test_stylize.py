@@ -59,6 +59,13 @@ def test_stylize_keeps_the_contract_of_a_stage(run, style, model, options):
     check_stage(Stylize, run, model=model, **chosen, **options)
 
 
+def test_a_picture_of_a_style_without_a_model_takes_the_model_of_any_style(style):
+    assert Stylize().model == "style-woodcut"
+    assert Stylize(style=style).model == "style-any"
+    assert Stylize(style=style, model="mine").model == "mine"
+    assert Stylize(model="style-mosaic").with_options(strength=0.5).model == "style-mosaic"
+
+
 def test_strength_blends_pixels_and_zero_leaves_the_picture_alone(run):
     batch = image_batch(2)
     assert Stylize(model="one", strength=0)(batch, run) is batch
@@ -105,8 +112,9 @@ def test_a_picture_gets_the_mean_and_deviation_of_the_style_s_features(run, styl
     result = Stylize(model="any", style=style, style_size=50)(batch, run)
     assert result.size == size
     parts = [(part, inputs) for part, inputs in run.models["any"].calls if part == "encoder"]
+    rim = 2 * 16
     assert sorted(inputs["image"].shape[2:] for _, inputs in parts) == sorted(
-        [(30, 50), tuple(side + side % 2 for side in size)]
+        [(30, 50), tuple(side + rim + side % 2 for side in size)]
     )
     ((_, decoded),) = [call for call in run.models["any"].calls if call[0] == "decoder"]
     pixels = cv2.imread(str(style))[..., ::-1].reshape(15, 2, 25, 2, 3).mean((1, 3)) / 255
@@ -114,6 +122,15 @@ def test_a_picture_gets_the_mean_and_deviation_of_the_style_s_features(run, styl
     assert np.allclose(mean, pixels.mean((0, 1)), atol=1e-3)
     if min(size) > 2:
         assert np.allclose(deviation, pixels.std((0, 1)), atol=1e-3)
+
+
+def test_pictures_are_seen_in_grey_and_mirrored_at_their_border(run, style):
+    batch = image_batch(1, size=(12, 14))
+    assert Stylize(model="any", style=style)(batch, run).size == (12, 14)
+    seen = [inputs["image"] for part, inputs in run.models["any"].calls if part == "encoder"]
+    (grey,) = (image[0] for image in seen if image.shape[2:] == (44, 46))
+    light = (batch.data[0] * WEIGHTS).sum(0)
+    assert np.allclose(grey, np.pad(light, 16, mode="symmetric"), atol=1e-6)
 
 
 def test_the_style_s_picture_is_encoded_once_however_many_batches_there_are(run, style):

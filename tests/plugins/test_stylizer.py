@@ -1,18 +1,20 @@
 """The families `stylizer` and `adain`: their contracts, their networks' promises, their losses."""
 
 import dataclasses
+import importlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from lite import lite_package
 
 import genloom
 from genloom.errors import GenloomError
 from genloom.testing import image_batch
 from genloom_style import Adain, AdainConfig, Stylizer, StylizerConfig
-from genloom_style.adaptive import adapted
-from genloom_style.adaptive_training import AdainTraining
+from genloom_style.adaptive import AdaptiveNets, adapted
+from genloom_style.adaptive_training import AdainTraining, structure_distance, style_distance
 from genloom_style.content import blurred, content_loss
 from genloom_style.network import StylingNet, Texture
 from genloom_style.patterns import PATTERNS, random_look, random_pattern
@@ -69,6 +71,46 @@ def test_adain_keeps_the_contract_of_a_family(tmp_path, options):
     card = check_backend(Adain, config, tmp_path, shape=SHAPE, falls=None)
     assert set(card.parts) == {"encoder", "decoder"}
     assert card.receptive_field == "global"
+
+
+def test_adain_with_an_encoder_that_stays_as_it_is_keeps_the_contract(tmp_path, monkeypatch):
+    lite_package(tmp_path / "site")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    importlib.invalidate_caches()
+    options = {"encoder": "efficientnet", "adversarial": 0.0, "texture": 1.0, "content": 0.5}
+    config = AdainConfig(**ANY, **options)
+    card = check_backend(Adain, config, tmp_path, shape=SHAPE, falls=None)
+    assert card.size.multiple == 8 and card.parts["encoder"].outputs["latent"].axes[1] == 8
+    made = trainer(AdainTraining(config, SHAPE), tmp_path / "run", OPTIONS)
+    encoder = made.module.encoder
+    fixed, mixed = encoder.seeing.stem.weight.clone(), encoder.mix.weight.clone()
+    made.advance(Tensors.of(Blobs(SHAPE).batch(0, 4, 0)))
+    assert torch.equal(encoder.seeing.stem.weight, fixed)
+    assert not torch.equal(encoder.mix.weight, mixed)
+
+
+def test_style_and_structure_each_see_their_own():
+    torch.manual_seed(0)
+    maps = [torch.rand(2, 6, 16, 16) for _ in range(4)]
+    places = torch.randperm(256)
+    shuffled = [one.flatten(2)[..., places].reshape(one.shape) for one in maps]
+    louder = [3 * one + 1 for one in maps]
+    assert style_distance(maps, maps) < 2e-3 and style_distance(shuffled, maps) < 2e-3
+    assert structure_distance(louder, maps) < 0.01 * style_distance(louder, maps)
+    assert structure_distance(shuffled, maps) > 1
+
+
+def test_the_decoder_is_told_the_style_at_every_depth():
+    """Maps with another mean and deviation, and nothing else, make another picture throughout."""
+    torch.manual_seed(0)
+    module = AdaptiveNets(AdainConfig(adversarial=0.0, **TINY)).eval()
+    block = module.decoder.body[0]
+    x, one, other = torch.rand(1, 8, 6, 6), torch.zeros(1, 8), torch.ones(1, 8)
+    same, changed = (block(x, style) - x for style in (one, other))
+    assert not torch.allclose(same, changed)
+    mean, deviation = changed.mean((2, 3)), changed.std((2, 3), correction=0)
+    torch.testing.assert_close(mean, block.after.shift(other), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(deviation, block.after.scale(other).abs(), atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(
