@@ -30,7 +30,7 @@ STYLES = Path(__file__).parents[1] / "pipelines/train/styles"
 UNSEEN = (4, 5, 11)
 """Numbers of generated patterns; those of training have other seeds."""
 TEXTURES = ("brick", "grass", "immunohistochemistry", "hubble_deep_field", "coffee", "retina")
-SHOWN, CELL = (0, 1, 3), 150
+SHOWN, CELL = (0, 1, 3), 130
 """Photographs on the sheet, and the side of its squares."""
 LEFT_OUT = ("pattern 4", "hubble_deep_field", "retina")
 """Styles that are measured and not drawn, so that the sheet is small."""

@@ -21,7 +21,7 @@ NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
 ONE, ANY = "style-woodcut", "style-any"
 """Models where none is named: without a picture of the style, and with one."""
 
-WHOLE = 8 * 2**20
+WHOLE = 4 * 2**20
 """Pixels of the largest picture that is put whole through an encoder and a decoder."""
 
 RIM = 16

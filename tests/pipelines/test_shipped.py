@@ -170,6 +170,29 @@ def test_stylize_paints_in_the_style_and_shows_the_photograph(style, tmp_path):
     assert np.corrcoef(*light)[0, 1] > 0.85
 
 
+def test_stylize_takes_the_style_of_a_picture_where_one_is_named(tmp_path):
+    """Of three styles that `style-any` never saw, each painting has its own one's colours."""
+    with Image.open(PHOTOGRAPHS / "coffee.jpg") as image:
+        image.convert("RGB").resize((300, 200)).save(tmp_path / "before.png")
+    before, seen = picture(tmp_path / "before.png"), features("random")
+    paths = [
+        ROOT / f"pipelines/train/styles/{name}.jpg" for name in ("mosaic", "strokes", "woodcut")
+    ]
+    wanted = [[gram(maps) for maps in seen(picture(path))] for path in paths]
+    means = torch.stack([picture(path).mean((0, 2, 3)) for path in paths])
+    for number, path in enumerate(paths):
+        chain = genloom.load_pipeline("stylize", {"stylize.style": str(path)})
+        out = tmp_path / path.stem
+        assert chain.run(tmp_path / "before.png", out).exit_code == 0
+        after = picture(out / "before.png")
+        far = [float(gram_distance(seen(one), wanted[number])) for one in (before, after)]
+        assert far[1] < 0.75 * far[0], far
+        colour = (means - after.mean((0, 2, 3))).abs().sum(1)
+        assert int(colour.argmin()) == number, colour
+        light = [blurred(luminance(one), 12).numpy().ravel() for one in (before, after)]
+        assert np.corrcoef(*light)[0, 1] > 0.85
+
+
 def picture(path):
     """A file as 1×3×H×W in [0, 1]."""
     with Image.open(path) as image:
