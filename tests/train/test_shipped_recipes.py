@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from lite import lite_package
 
 from genloom.card import Card
 from genloom_train.cli import train
@@ -46,6 +47,13 @@ def data(tmp_path, monkeypatch):
         idx = bytes([0, 0, 8, len(shape)]) + axes + values
         (folder / f"{name}.gz").write_bytes(gzip.compress(idx))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path, monkeypatch):
+    """What stands for the package with EfficientNet's weights."""
+    lite_package(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
 
 
 @pytest.fixture(scope="module")
