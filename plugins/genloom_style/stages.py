@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from annotated_types import Interval
 
 from genloom import imaging
 from genloom.card import Card
-from genloom.errors import GenloomError, ImageError, OptionError, StageError
+from genloom.errors import GenloomError, ImageError, OptionError
 from genloom.options import ModelName
 from genloom.stage import Model, Run, Stage
 from genloom.types import Array, Batch, Floats, Item, Kind, as_float
@@ -22,7 +23,8 @@ ONE, ANY = "style-woodcut", "style-any"
 """Models where none is named: without a picture of the style, and with one."""
 
 WHOLE = 4 * 2**20
-"""Pixels of the largest picture that is put whole through an encoder and a decoder."""
+"""Pixels of the largest picture that is put whole through an encoder and a decoder; larger ones are
+painted at that size and enlarged."""
 
 RIM = 16
 """Pixels that pictures are mirrored by on each side there: networks that pad with zeros draw lines
@@ -40,7 +42,8 @@ class Stylize(Stage):
     """Paint pictures in another style: the one a network knows, or that of any picture.
 
     Large pictures are tiled for networks that know one style. The style of a picture is carried
-    over by the statistics of whole pictures, so there they are computed whole.
+    over by the statistics of whole pictures, so there they are computed whole: those of more than 4
+    million pixels are reduced, painted and enlarged again, and a note says so.
 
     Args:
         model: a model of the family `stylizer`, or another network that keeps the size; or one of
@@ -77,6 +80,7 @@ class Stylize(Stage):
             painted = model.image(NETWORK, colours).data
         else:
             painted = self._like_style(model, colours, run)
+            batch = _noted(batch, model.card.name)
         painted, data = np.clip(painted, 0, 1), colours.data
         if self.keep_colour:
             data = batch.data
@@ -143,13 +147,12 @@ class Stylize(Stage):
         The pictures are seen in grey, as in training, so that the colours are the style's.
         """
         height, width = batch.size
-        if height * width > WHOLE:
-            raise StageError(
-                f"the picture is too large for '{model.card.name}', which sees it whole",
-                expected=f"at most {WHOLE} pixels",
-                got=f"{width}×{height}",
-                hint="Put a `resize` before it",
+        if (small := seen_whole(height, width)) != (height, width):
+            reduced = batch.with_pixels(_resized(batch.pixels, *small))
+            enlarged = _resized(
+                self._like_style(model, reduced, run).transpose(0, 2, 3, 1), *batch.size
             )
+            return enlarged.transpose(0, 3, 1, 2)
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
         style = run.once(
@@ -169,6 +172,27 @@ class Stylize(Stage):
         height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
         resized = imaging.resize(pixels, height, width)
         return _in_colour(Batch.images([Item(key="style", name="style")], resized[None]))
+
+
+def seen_whole(height: int, width: int) -> tuple[int, int]:
+    """The height and width at which a picture is painted: its own, or what fits into `WHOLE`."""
+    factor = min(1.0, math.sqrt(WHOLE / (height * width)))
+    rows = max(1, int(height * factor))
+    return rows, min(max(1, int(width * factor)), WHOLE // rows)
+
+
+def _noted(batch: Batch, model: str) -> Batch:
+    """The batch, with a note for each picture that is painted smaller than it is."""
+    height, width = seen_whole(*batch.size)
+    if (height, width) == batch.size:
+        return batch
+    said = f"painted at {width}×{height}, as large as '{model}' sees whole, and enlarged"
+    return batch.with_items([item.noting(said) for item in batch.items])
+
+
+def _resized(pixels: Array, height: int, width: int) -> Array:
+    """Pixels N×H×W×C at another size."""
+    return np.stack([imaging.resize(one, height, width) for one in pixels])
 
 
 def _encoded(model: Model, data: Floats) -> Floats:

@@ -5,13 +5,15 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from making import plugin_with
 
 import genloom
 from genloom.card import Port, SizeRule
-from genloom.errors import GenloomError, InvalidFile, ModelError, StageError
+from genloom.errors import GenloomError, InvalidFile, ModelError
 from genloom.testing import FakeRun, FakeRuntime, check_stage, fake_bundle, fake_model, image_batch
-from genloom_style.stages import Stylize, recoloured
+from genloom_style.stages import RIM, WHOLE, Stylize, recoloured, seen_whole
 
 
 def painted(image):
@@ -172,13 +174,34 @@ def test_the_style_s_picture_is_brought_to_the_size_asked_for(run, style):
     assert (1, 3, 60, 100) in shapes
 
 
-def test_a_picture_too_large_to_be_seen_whole_is_refused_before_it_is_computed(
+def test_a_picture_too_large_to_be_seen_whole_is_painted_smaller_and_enlarged(
     run, style, monkeypatch
 ):
-    monkeypatch.setattr("genloom_style.stages.WHOLE", 99)
-    with pytest.raises(StageError, match=r"at most 99 pixels.*got 32×24.*`resize`"):
-        Stylize(model="any", style=style)(image_batch(1), run)
-    assert run.models["any"].calls == []
+    stage, batch = Stylize(model="any", style=style), image_batch(2)
+    plain = stage(batch, run)
+    assert [item.notes for item in plain.items] == [()] * 2
+    monkeypatch.setattr("genloom_style.stages.WHOLE", 12 * 16)
+    run.models["any"].calls.clear()
+    painted = stage(batch, run)
+    assert painted.data.shape == batch.data.shape
+    sides = [
+        inputs["image"].shape[2:] for part, inputs in run.models["any"].calls if part == "encoder"
+    ]
+    assert sides == [(12 + 2 * RIM, 16 + 2 * RIM)] * 2
+    for item in painted.items:
+        assert item.notes == ("painted at 16×12, as large as 'any' sees whole, and enlarged",)
+
+
+@given(st.integers(1, 10**5), st.integers(1, 10**5))
+def test_what_is_seen_whole_has_the_shape_of_the_picture_and_fits(height, width):
+    rows, columns = seen_whole(height, width)
+    assert 1 <= rows <= height
+    assert 1 <= columns <= width
+    assert rows * columns <= WHOLE
+    if height * width <= WHOLE:
+        assert (rows, columns) == (height, width)
+    elif min(rows, columns) > 1:
+        assert rows * columns > WHOLE / 2
 
 
 def test_models_that_do_not_fit_are_refused_with_what_would(run, style, tmp_path):
