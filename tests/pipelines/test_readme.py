@@ -46,6 +46,7 @@ def place(tmp_path_factory):
     yaml = next(text for language, text in BLOCKS if language == "yaml")
     (folder / "sheet.yaml").write_text(yaml)
     write_weights(folder / "x4.pth")
+    shutil.copy(ROOT / "pipelines/train/styles/strokes.jpg", folder / "painting.jpg")
     return folder
 
 
