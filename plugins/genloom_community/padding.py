@@ -26,7 +26,7 @@ MODES: tuple[Mode, ...] = ("reflect", "edge", "constant")
 TIMES = (2, 4, 8, 16, 32, 64, 3, 6, 7, 12, 14, 24)
 SIZES = ((65, 67), (41, 87))
 """Heights and widths it is tried on: each multiple raises them to others, between them."""
-UNSHUFFLED = (1, 2, 4, 8)
+UNSHUFFLED = (1, 2, 3, 4, 8)
 """Of how many pixels' height and width one place is that a first convolution sees."""
 LARGEST = 64
 """The largest multiple that is tried."""
@@ -96,8 +96,11 @@ def _fits(padding: Padding, size: torch.Size, seen: torch.Size | None) -> bool:
     raised = [[by * side for side in seen] for by in UNSHUFFLED]
     if list(size) in raised:
         return False
-    within = all(side >= own for side, own in zip(raised[-1], size, strict=True))
-    return padded in raised or not within
+    near = any(
+        all(own <= side < own + LARGEST for side, own in zip(sides, size, strict=True))
+        for sides in raised
+    )
+    return padded in raised or not near
 
 
 def _agrees(module: nn.Module, inputs: tuple[Tensor, ...], right: Tensor, padding: Padding) -> bool:

@@ -16,6 +16,7 @@ from genloom_style.content import DEEP, check_crop, light_loss, luminance
 from genloom_style.discriminators import told_apart
 from genloom_style.patterns import random_pattern
 from genloom_style.pictures import folder_of_styles, style_crops
+from genloom_style.stages import MULTIPLE
 from genloom_style.training import BETAS, CHUNK
 from genloom_train.data import Samples, generator
 from genloom_train.features import features, grams
@@ -25,8 +26,6 @@ from genloom_train.training import Graph, Shape, Tensors, Training, Turn, fixed,
 PATTERN = 256
 """Height and width of generated styles."""
 SHOWN = 4
-MULTIPLE = 8
-"""Heights and widths must be multiples of this: encoders look at an eighth of the size."""
 FLAT = 0.01
 """Added to deviations of feature maps, so that what is even is not blown up."""
 

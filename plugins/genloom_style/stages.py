@@ -30,6 +30,10 @@ RIM = 16
 """Pixels that pictures are mirrored by on each side there: networks that pad with zeros draw lines
 along the border, which are cut off with it."""
 
+MULTIPLE = 8
+"""Heights and widths that models of the family `adain` take are multiples of this: encoders look at
+an eighth of the size."""
+
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
 
@@ -103,6 +107,13 @@ class Stylize(Stage):
                 f"'{card.name}' makes grey pictures, and styles have colours",
                 expected="a model whose card says `channels: 3`",
                 got=str(card.channels),
+            )
+        elif card.family == "adain" and card.size.multiple % MULTIPLE:
+            raise GenloomError(
+                f"'{card.name}' was trained by an earlier genloom, which showed it other pictures",
+                expected=f"sizes in multiples of {MULTIPLE}, as this genloom trains them",
+                got=f"of {card.size.multiple}",
+                hint="Train it anew; out of the way, it leaves the place to the one that ships",
             )
         elif self.style is None:
             raise GenloomError(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from genloom import load_pipeline, status
-from genloom.engine import sources
+from genloom.engine import sources, tables
 from genloom.engine.journal import Journal
 from genloom.listing import PART, Made, Numbered, sketch
 from genloom.stage import Inputs
@@ -210,6 +210,54 @@ def test_a_journal_of_the_version_before_is_read_and_brought_up_to_this_one(plac
     assert undone(place) == ["0/broken.png", "0/ü.png"]
     assert copy() == (1, 2)
     assert undone(place) == ["0/broken.png"]
+
+
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="SQLite cannot drop columns")
+def test_a_journal_is_brought_up_in_parts_and_a_damaged_row_does_not_stop_it(place, monkeypatch):
+    monkeypatch.setattr(tables, "UPGRADED", 1)
+    copy()
+    as_version_2("out/.genloom/journal.db")
+    with contextlib.closing(sqlite3.connect("out/.genloom/journal.db")) as database, database:
+        damage = "UPDATE units SET inputs = '[[1' WHERE unit LIKE '%b.png'"
+        assert database.execute(damage).rowcount == 1
+    assert undone(place) == ["0/sub/b.png"]
+
+
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="SQLite cannot drop columns")
+def test_ctrl_c_while_a_journal_is_brought_up_is_one(place, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    copy()
+    as_version_2("out/.genloom/journal.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "_sketch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            undone(place)
+    assert undone(place) == []
+
+
+def test_files_named_from_the_working_folder_are_known_without_a_look_inside(place, monkeypatch):
+    monkeypatch.chdir("in")
+    found = sources.listings(Load(), Inputs(("a.png", "*.png")))
+    texts = [text for listing in found for text in listing.sketches(range(len(listing)))]
+    assert texts
+    assert None not in texts
+
+
+def test_results_in_two_folders_do_not_read_a_folder_for_each(place, monkeypatch):
+    for number in range(20):
+        Image.new("RGB", (4, 4)).save(f"in/n{number}.png")
+    (place / "copy.yaml").write_text(
+        "genloom: 1\nstages: [load, save: {to: 'x/{stem}'}, save: {to: 'y/{stem}'}]\n"
+    )
+    copy()
+    read, original = [], sources._There._read
+    monkeypatch.setattr(
+        sources._There, "_read", lambda self, folder: read.append(folder) or original(self, folder)
+    )
+    assert undone(place) == []
+    assert len(read) <= 4
 
 
 @pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="SQLite cannot drop columns")

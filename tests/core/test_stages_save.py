@@ -70,6 +70,17 @@ def test_avif_is_refused_at_once_where_pillow_has_it_not(monkeypatch):
         Save(format="avif")
 
 
+@AVIF
+@pytest.mark.parametrize(("height", "width"), [(1, 2**15), (2**15, 1)])
+def test_an_avif_is_as_large_as_can_be_read_again(height, width):
+    run = FakeRun()
+    Save(format="avif")(Batch.images([item()], np.zeros((1, height, width, 3), np.uint8)), run)
+    assert imaging.read(run.files[0]).pixels.shape == (height, width, 3)
+    larger = np.zeros((1, height + (height > 1), width + (width > 1), 3), np.uint8)
+    with pytest.raises(ImageError, match=f"at most {2**15} pixels a side.*got"):
+        Save(format="avif")(Batch.images([item()], larger), run)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_pixels_that_are_no_finite_numbers_are_not_saved(bad):
     batch, run = image_batch(1, dtype=np.float32), FakeRun()

@@ -117,6 +117,27 @@ def test_how_a_network_pads_is_found_out(mode):
     assert found.mode == mode and found.multiple % 8 == 0, "whole windows more are no difference"
 
 
+class Enlarged(torch.nn.Module):
+    """Fills pictures up to multiples of 8 and shows its convolution what is twice as large."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image):
+        height, width = image.shape[2:]
+        filled = padding.pad(image, padding.Padding(8, "reflect"))
+        seen = self.look(torch.nn.functional.interpolate(filled, scale_factor=2.0))
+        return seen[..., : 2 * height, : 2 * width]
+
+
+def test_padding_is_found_where_a_convolution_sees_an_enlarged_picture():
+    inputs = [(torch.rand(1, 3, *size),) for size in padding.SIZES]
+    found = padding.found(Enlarged(), inputs, SizeRule())
+    assert found.multiple > 1
+    assert found.multiple % 8 == 0
+
+
 def test_a_network_that_does_not_pad_needs_none():
     inputs = [(torch.rand(1, 3, *size),) for size in padding.SIZES]
     convs = torch.nn.Sequential(*[torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)])

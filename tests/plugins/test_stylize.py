@@ -270,10 +270,23 @@ def maps_bundle(folder, name):
     latent = {"latent": Port(axes=("batch", 3, "rows", "columns"))}
     parts = {"encoder": encoder.model_copy(update={"outputs": latent})}
     parts["decoder"] = bundle.card.parts["decoder"]
-    bundle.card.model_copy(update={"parts": parts, "latent": None, "family": "adain"}).write(
-        bundle.folder
-    )
+    size = SizeRule(multiple=8)
+    update = {"parts": parts, "latent": None, "family": "adain", "size": size}
+    bundle.card.model_copy(update=update).write(bundle.folder)
     return bundle
+
+
+def test_a_model_of_an_earlier_genloom_is_refused(run, style):
+    card = run.models["any"].card
+    for multiple, fits in ((8, True), (4, False)):
+        size = SizeRule(multiple=multiple)
+        older = card.model_copy(update={"family": "adain", "size": size})
+        stage = Stylize(model="any", style=style)
+        if fits:
+            stage.check_model("model", older)
+        else:
+            with pytest.raises(GenloomError, match=r"earlier genloom.*of 4.*Train it anew"):
+                stage.check_model("model", older)
 
 
 @pytest.mark.parametrize("kept", [60, 400])

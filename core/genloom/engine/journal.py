@@ -87,9 +87,11 @@ class Journal(Tables):
         try:
             database = sqlite3.connect(path, isolation_level=None, timeout=0.5)
             found = _prepared(database)
-        except sqlite3.Error as error:
+        except BaseException as error:
             if database is not None:
                 database.close()
+            if not isinstance(error, sqlite3.Error):
+                raise
             if "locked" in str(error):
                 raise OutputError(
                     "another genloom run is using this output folder",

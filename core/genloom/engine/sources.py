@@ -13,6 +13,9 @@ from genloom.listing import PART, TOGETHER, Listing, portions
 from genloom.pipeline import Step
 from genloom.stage import Inputs, Stage
 
+FOLDERS = 4
+"""Folders of results whose names are held at a time."""
+
 NAMES = 100_000
 """Names in one folder that are held at a time; files beyond are looked for one by one."""
 
@@ -39,31 +42,32 @@ def count(steps: Sequence[Step], inputs: Inputs, shard: Shard) -> int:
 
 
 class _There:
-    """Which files stand in the output folder. A folder is read once for many files in it."""
+    """Which files stand in the output folder. The last few folders asked for are remembered."""
 
     def __init__(self, out: Path) -> None:
         self._out = f"{out}/"
-        self._folder: str | None = None
-        self._paths: set[str] = set()
+        self._folders: dict[str, set[str]] = {}
 
     def lacking(self, results: Iterable[str]) -> set[str]:
         """Of texts of paths those that name one that is not there."""
-        some = set(results) - self._paths
+        some = set(results)
         if some:
-            self._enter(min(some).partition(PART)[0])
-            some -= self._paths
+            some -= self._beside(min(some).partition(PART)[0])
         return {text for text in some if not all(map(self._stands, text.split(PART)))}
 
     def _stands(self, path: str) -> bool:
-        if path not in self._paths:
-            self._enter(path)
-        return path in self._paths or os.access(self._out + path, os.F_OK)
+        return path in self._beside(path) or os.access(self._out + path, os.F_OK)
 
-    def _enter(self, path: str) -> None:
-        """Read the folder that a path leads into."""
+    def _beside(self, path: str) -> set[str]:
+        """Paths of the files in the folder that a path leads into."""
         folder = path[: path.rfind("/") + 1]
-        if folder != self._folder:
-            self._folder, self._paths = folder, self._read(folder)
+        found = self._folders.pop(folder, None)
+        if found is None:
+            found = self._read(folder)
+            if len(self._folders) == FOLDERS:
+                del self._folders[next(iter(self._folders))]
+        self._folders[folder] = found  # as the last that was asked for
+        return found
 
     def _read(self, folder: str) -> set[str]:
         """Paths of files; not those of links, which may lead nowhere, and not too many."""

@@ -36,6 +36,8 @@ BETWEEN = 4
 
 _FILE = "path, unit, size, mtime, old_size, old_mtime"
 _UNIT = "unit, state, plan, inputs, stage, reason, last"
+UPGRADED = 10_000
+"""Units of an older journal that are brought up at a time."""
 _COLUMNS = range(10)  # of `units`, without the last
 _RESULTS = "(SELECT group_concat(path, char(0)) FROM files WHERE unit = ? AND NOT retired)"
 
@@ -250,15 +252,22 @@ def upgrade(database: sqlite3.Connection) -> None:
     """
     database.execute("ALTER TABLE units ADD COLUMN sketch TEXT")
     database.execute("ALTER TABLE units ADD COLUMN results TEXT")
-    database.create_function("sketched", 4, _sketched, deterministic=True)
-    results = _RESULTS.replace("?", "units.unit")
-    told = "sketched(unit, state, plan, inputs)"
-    database.execute(f"UPDATE units SET sketch = {told}, results = {results}")
+    database.execute(f"UPDATE units SET results = {_RESULTS.replace('?', 'units.unit')}")
+    told = "SELECT unit, state, plan, inputs FROM units WHERE unit > ? ORDER BY unit LIMIT ?"
+    last = ""
+    while rows := database.execute(told, (last, UPGRADED)).fetchall():
+        sketches = [(_sketched(*row), row[0]) for row in rows]
+        database.executemany("UPDATE units SET sketch = ? WHERE unit = ?", sketches)
+        last = rows[-1][0]
     database.execute("UPDATE meta SET value = '3' WHERE key = 'version'")
 
 
 def _sketched(*values: str) -> str | None:
-    said = _sketch(values[0], _unit_record([*values, "", "", 0]))
+    """The text for a row of version 2; None, which says nothing, where the row is damaged."""
+    try:
+        said = _sketch(values[0], _unit_record([*values, "", "", 0]))
+    except (TypeError, ValueError):
+        return None
     return _storable(said)  # type: ignore[no-any-return]
 
 

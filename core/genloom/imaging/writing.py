@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FULL_CHROMA = 90  # from this quality on, colour is not subsampled
 LOSSLESS = 100
+AVIF_SIDE, AVIF_PIXELS = 2**15, 2**28
+"""Of the largest AVIF that libavif and Pillow read."""
 
 
 def write(
@@ -218,6 +220,13 @@ def _webp(sheet: Sheet, file: BinaryIO) -> None:
 
 
 def _avif(sheet: Sheet, file: BinaryIO) -> None:
+    height, width = sheet.samples.shape[:2]
+    if max(height, width) > AVIF_SIDE or height * width > AVIF_PIXELS:
+        raise ImageError(
+            "the picture is too large for an AVIF that everybody can read",
+            expected=f"at most {AVIF_SIDE} pixels a side, and {AVIF_PIXELS} in all",
+            got=f"{width}×{height}",
+        )
     _save(
         file,
         _pillow(sheet.samples.whole),

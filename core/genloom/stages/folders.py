@@ -337,7 +337,7 @@ def _stats(folder: str, names: Sequence[str]) -> list[os.stat_result]:
     """Sizes and times of files in a folder, whose path is followed once where the system can."""
     if os.stat not in os.supports_dir_fd:
         return [os.stat(os.path.join(folder, name)) for name in names]
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(folder or os.curdir, os.O_RDONLY)
     try:
         return [os.stat(name, dir_fd=handle) for name in names]
     finally:
