@@ -18,16 +18,18 @@ import click
 )
 @click.option("--provider", default="auto", show_default=True, help="Execution provider.")
 def demo(out: Path, provider: str) -> None:
-    """Denoise photographs, sample, reconstruct and interpolate clothes, and write a page.
+    """Denoise, enlarge and paint photographs, sample and vary clothes, and write a page.
 
     Needs nothing but genloom: the pictures and the models are part of it.
     """
     from genloom.demo import run_demo
 
     result = run_demo(out, click.echo, provider=provider)
-    for shown in result.photographs:
-        click.echo(
-            f"  {shown.name:<12} noisy {shown.noisy_psnr:5.2f} dB → denoised "
-            f"{shown.denoised_psnr:5.2f} dB"
-        )
+    for chapter in result.chapters:
+        for pair in chapter.pairs:
+            if pair.true is not None:
+                click.echo(
+                    f"  {pair.name:<12} {chapter.labels[0]} {pair.before_psnr:5.2f} dB → "
+                    f"{chapter.labels[1]} {pair.after_psnr:5.2f} dB"
+                )
     click.echo(f"Done in {result.seconds:.0f} s. Open {result.page}")

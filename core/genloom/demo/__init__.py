@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from genloom import imaging
 from genloom.api import load_pipeline
 from genloom.catalog import Catalog
-from genloom.demo.page import refuse_foreign, write_page
+from genloom.demo.page import copy_clean, refuse_foreign, write_page
 from genloom.engine.report import Report
 from genloom.errors import GenloomError
 from genloom.types import as_float
@@ -24,41 +24,55 @@ PHOTOGRAPHS = HERE / "photographs"
 CLOTHES = HERE / "clothes"
 PIPELINES = HERE / "pipelines"
 
+PAINTED = {
+    "style-woodcut": ("parrot", "cat"),
+    "style-strokes": ("rocket", "coffee"),
+    "style-mosaic": ("astronaut", "raccoon"),
+}
+"""Which photographs are painted in which style."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture before and after, and how close each is to the true one: PSNR in dB, or None.
+
+    `true` is None where there is no such picture.
+    """
+
+    name: str
+    before: Path
+    after: Path
+    true: Path | None = None
+    before_psnr: float | None = None
+    after_psnr: float | None = None
+
 
 @dataclass
 class Chapter:
-    """One pipeline of the demo: what it shows, how to run it oneself, and what it made.
+    """What a command made of the bundled pictures.
 
-    `seconds` is None when some of it was there already.
+    Attributes:
+        command: how to run it oneself.
+        seconds: what it took; None when some of it was there already.
+        pairs: what to drag across; `labels` say what is to the left of it and to the right.
+        sheets: shown where there are no pairs.
     """
 
     title: str
     text: str
     command: str
-    folder: Path
     seconds: float | None
-    files: list[Path] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A photograph three times, with how close each is to the clean one (PSNR in dB)."""
-
-    name: str
-    clean: Path
-    noisy: Path
-    denoised: Path
-    noisy_psnr: float
-    denoised_psnr: float
+    pairs: list[Pair] = field(default_factory=list)
+    labels: tuple[str, str] = ("before", "after")
+    sheets: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made."""
+    """What the demo made, and the seconds that all of it took."""
 
     page: Path
     chapters: list[Chapter]
-    photographs: list[Shown]
     seconds: float
     providers: dict[str, str]
 
@@ -71,14 +85,15 @@ def run_demo(out: Path, say: Callable[[str], None], **settings: Any) -> DemoResu
         GenloomError: when a pipeline of the demo fails on any picture.
     """
     started = time.monotonic()
-    page, clean = out / "index.html", sorted(PHOTOGRAPHS.glob("*.jpg"))
-    refuse_foreign(page, clean)
+    page, photographs = out / "index.html", sorted(PHOTOGRAPHS.glob("*.jpg"))
+    refuse_foreign(page, photographs)
+    copy_clean(page, photographs)
     demo = _Demo(out, Catalog.load(), say, settings)
-    chapters = [demo.noise(), demo.denoise(), demo.sample(), *demo.clothes()]
-    photographs = [_shown(path, out) for path in clean]
-    seconds = time.monotonic() - started
-    write_page(page, chapters, photographs, demo.providers)
-    return DemoResult(page, chapters, photographs, seconds, demo.providers)
+    names = [path.stem for path in photographs]
+    chapters = [demo.denoise(names), demo.enlarge(names), demo.paint(), demo.sample()]
+    chapters += demo.clothes()
+    write_page(page, chapters, demo.providers)
+    return DemoResult(page, chapters, time.monotonic() - started, demo.providers)
 
 
 class _Demo:
@@ -88,108 +103,142 @@ class _Demo:
         self.out, self.catalog, self.say, self.settings = out, catalog, say, settings
         self.providers: dict[str, str] = {}
 
-    def noise(self) -> Chapter:
-        return self._run(
-            "Noisy photographs",
-            "Gaussian noise of σ = 25 (of 255) is added, so that there is a truth to compare with.",
-            PIPELINES / "add-noise.yaml",
-            PHOTOGRAPHS,
-            "noisy",
+    def denoise(self, names: Sequence[str]) -> Chapter:
+        self.say("Denoise …")
+        self._run(PIPELINES / "add-noise.yaml", PHOTOGRAPHS, "noisy")
+        seconds = self._run(PIPELINES / "denoise-sheet.yaml", self.out / "noisy", "denoised")
+        return Chapter(
+            "Denoise",
+            "Gaussian noise of σ = 25 (of 255) was added, so that there is a truth to compare "
+            "with. A residual U-Net is told how strong the noise is; here it is estimated from "
+            "each picture.",
+            "genloom run denoise PHOTOS -o OUT",
+            seconds,
+            [self._pair(n, f"noisy/{n}.png", f"denoised/{n}.png", f"clean/{n}.jpg") for n in names],
+            ("noisy", "denoised"),
         )
 
-    def denoise(self) -> Chapter:
-        return self._run(
-            "Denoise",
-            "A residual U-Net is told how strong the noise is; here it is estimated from each "
-            "picture.",
-            PIPELINES / "denoise-sheet.yaml",
-            self.out / "noisy",
-            "denoised",
-            shown_as="genloom run denoise PHOTOS -o OUT",
+    def enlarge(self, names: Sequence[str]) -> Chapter:
+        self.say("Enlarge …")
+        self._run(PIPELINES / "reduce.yaml", PHOTOGRAPHS, "reduced")
+        small = self.out / "reduced/small"
+        self._run(PIPELINES / "bicubic.yaml", small, "bicubic")
+        seconds = self._run("upscale", small, "enlarged", ["upscale.scale=4"])
+        return Chapter(
+            "Enlarge",
+            "The photographs were reduced to a quarter of their width and height, and are enlarged "
+            "again: by bicubic interpolation, as most programs do it, and by a residual network.",
+            "genloom run upscale PHOTOS -o OUT --set upscale.scale=4",
+            seconds,
+            [
+                self._pair(n, f"bicubic/{n}.png", f"enlarged/{n}.png", f"reduced/true/{n}.png")
+                for n in names
+            ],
+            ("bicubic", "network"),
+        )
+
+    def paint(self) -> Chapter:
+        self.say("Paint …")
+        times: list[float | None] = []
+        pairs: list[Pair] = []
+        for style, names in PAINTED.items():
+            photographs = [self.out / f"clean/{name}.jpg" for name in names]
+            times.append(self._run("stylize", photographs, style, [f"stylize.model={style}"]))
+            pairs += [
+                Pair(f"{n}, {style}", self.out / f"clean/{n}.jpg", self.out / f"{style}/{n}.jpg")
+                for n in names
+            ]
+        return Chapter(
+            "Paint",
+            "Networks that know one style each: a woodcut, strokes of a brush, a mosaic. Another "
+            "one, style-any, takes the style of any picture.",
+            "genloom run stylize PHOTOS -o OUT",
+            None if None in times else sum(filter(None, times)),
+            pairs,
+            ("photograph", "painted"),
         )
 
     def sample(self) -> Chapter:
-        return self._run(
+        return self._sheet(
             "Sample",
             "Sixty draws from the prior of a variational autoencoder trained on Fashion-MNIST: "
             "clothes that nobody made.",
+            "genloom run sample -o OUT",
             PIPELINES / "sample-sheet.yaml",
-            None,
+            (),
             "samples",
-            shown_as="genloom run sample -o OUT",
         )
 
     def clothes(self) -> list[Chapter]:
         return [
-            self._run(
+            self._sheet(
                 "Reconstruct",
                 "Test pictures through the encoder and back: left before, right after.",
+                "genloom run reconstruct PICTURES -o OUT",
                 PIPELINES / "reconstruct-sheet.yaml",
                 CLOTHES,
                 "reconstructions",
-                shown_as="genloom run reconstruct PICTURES -o OUT",
             ),
-            self._run(
+            self._sheet(
                 "Variations",
                 "Ten draws from the posterior of each picture, at temperature 1.5.",
+                "genloom run variations PICTURES -o OUT",
                 PIPELINES / "variations-sheet.yaml",
                 CLOTHES,
                 "variations",
-                shown_as="genloom run variations PICTURES -o OUT",
             ),
-            self._run(
+            self._sheet(
                 "Interpolate",
                 "A walk through latent space along great circles, from each picture to the next.",
+                "genloom run interpolate PICTURES -o OUT",
                 "interpolate",
                 CLOTHES,
                 "interpolation",
-                options=["interpolate.loop=true", "animate.enlarge=6"],
-                shown_as="genloom run interpolate PICTURES -o OUT",
+                ["interpolate.loop=true", "animate.enlarge=6"],
             ),
         ]
 
-    def _run(
+    def _sheet(
         self,
         title: str,
         text: str,
+        command: str,
         pipeline: str | Path,
-        inputs: Path | None,
+        inputs: Path | Sequence[Path],
         folder: str,
-        *,
-        options: list[str] | None = None,
-        shown_as: str = "",
+        options: Sequence[str] = (),
     ) -> Chapter:
-        out = self.out / folder
         self.say(f"{title} …")
-        loaded = load_pipeline(pipeline, options or [], catalog=self.catalog)
-        report = loaded.run(inputs or (), out, **self.settings)
-        _must_be_whole(title, report)
+        seconds = self._run(pipeline, inputs, folder, options)
+        sheets = sorted(path for path in (self.out / folder).iterdir() if path.is_file())
+        return Chapter(title, text, command, seconds, sheets=sheets)
+
+    def _run(
+        self,
+        pipeline: str | Path,
+        inputs: Path | Sequence[Path],
+        folder: str,
+        options: Sequence[str] = (),
+    ) -> float | None:
+        """The seconds it took; None when some of it was there already."""
+        loaded = load_pipeline(pipeline, list(options), catalog=self.catalog)
+        report = loaded.run(inputs, self.out / folder, **self.settings)
+        _must_be_whole(folder, report)
         self.providers |= report.providers
-        command = shown_as or f"genloom run {Path(pipeline).name} PICTURES -o OUT"
-        seconds = None if report.skipped else report.seconds
-        chapter = Chapter(title, text, command, out, seconds)
-        chapter.files = sorted(path for path in out.iterdir() if path.is_file())
-        return chapter
+        return None if report.skipped else report.seconds
+
+    def _pair(self, name: str, before: str, after: str, true: str) -> Pair:
+        places = [self.out / place for place in (before, after, true)]
+        pixels = [imaging.read(place).pixels for place in places]
+        first, second = (psnr(pixels[2], pixels[at]) for at in (0, 1))
+        return Pair(name, places[0], places[1], places[2], first, second)
 
 
-def _must_be_whole(title: str, report: Report) -> None:
+def _must_be_whole(part: str, report: Report) -> None:
     if report.outcome == "interrupted":
         raise KeyboardInterrupt
     if report.failures:
-        raise GenloomError(f"the demo's part '{title}' failed: {report.failures[0].reason}")
-
-
-def _shown(clean: Path, out: Path) -> Shown:
-    noisy, denoised = (out / name / f"{clean.stem}.png" for name in ("noisy", "denoised"))
-    truth = imaging.read(clean).pixels
-    return Shown(
-        clean.stem,
-        clean,
-        noisy,
-        denoised,
-        psnr(truth, imaging.read(noisy).pixels),
-        psnr(truth, imaging.read(denoised).pixels),
-    )
+        raise GenloomError(f"the demo's part '{part}' failed: {report.failures[0].reason}")
 
 
 def psnr(truth: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from genloom.errors import OutputError
 
 if TYPE_CHECKING:
-    from genloom.demo import Chapter, Shown
+    from genloom.demo import Chapter, Pair
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #6a7078; --paper: #fbfaf8;
@@ -30,9 +30,9 @@ code { font: 14px/1.4 ui-monospace, monospace; padding: .2rem .5rem; border-radi
   background: color-mix(in srgb, var(--line) 45%, transparent); }
 img { max-width: 100%; height: auto; display: block; border-radius: 4px; }
 .pixels { image-rendering: pixelated; }
-.photos { display: grid; gap: 1.5rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
-figure { margin: 0; }
+.photos { columns: 2 26rem; column-gap: 1.5rem; }
+figure { margin: 0 0 1.5rem; break-inside: avoid; }
+a { color: inherit; }
 figcaption { font-size: .9rem; color: var(--soft); padding-top: .4rem; }
 figcaption b { color: var(--accent); font-weight: 600; }
 .pair { position: relative; overflow: hidden; border-radius: 4px; --at: 50%; }
@@ -86,24 +86,16 @@ def _put(path: Path, data: bytes) -> None:
     beside.replace(path)
 
 
-def write_page(
-    page: Path,
-    chapters: Sequence[Chapter],
-    photographs: Sequence[Shown],
-    providers: Mapping[str, str],
-) -> None:
+def copy_clean(page: Path, photographs: Sequence[Path]) -> None:
+    """Put the photographs beside the page, in the folder `clean`."""
+    for photograph in photographs:
+        _put(_copy_of(photograph, page), photograph.read_bytes())
+
+
+def write_page(page: Path, chapters: Sequence[Chapter], providers: Mapping[str, str]) -> None:
     """Write the page; every picture it shows lies below its folder."""
-    for shown in photographs:
-        _put(_copy_of(shown.clean, page), shown.clean.read_bytes())
-    by_title = {chapter.title: chapter for chapter in chapters}
-    denoise = by_title["Denoise"]
-    parts = [_section(denoise, _photographs(photographs, page.parent))]
-    parts += [
-        _section(chapter, _sheets(chapter, page.parent))
-        for chapter in chapters
-        if chapter.title not in ("Noisy photographs", "Denoise")
-    ]
-    _put(page, _document("\n".join(parts), _time(chapters), providers).encode())
+    body = "\n".join(_section(chapter, page.parent) for chapter in chapters)
+    _put(page, _document(body, _time(chapters), providers).encode())
 
 
 def _time(chapters: Sequence[Chapter]) -> str:
@@ -133,8 +125,9 @@ public domain or under CC0; the clothes are test pictures of Fashion-MNIST (MIT 
 """
 
 
-def _section(chapter: Chapter, content: str) -> str:
+def _section(chapter: Chapter, base: Path) -> str:
     time = "" if chapter.seconds is None else f" &nbsp; {chapter.seconds:.1f} s"
+    content = _pairs(chapter, base) if chapter.pairs else _sheets(chapter, base)
     return f"""<section>
 <h2>{escape(chapter.title)}</h2>
 <p>{escape(chapter.text)}</p>
@@ -143,35 +136,53 @@ def _section(chapter: Chapter, content: str) -> str:
 </section>"""
 
 
-def _photographs(photographs: Sequence[Shown], base: Path) -> str:
-    mean = sum(s.denoised_psnr - s.noisy_psnr for s in photographs) / max(1, len(photographs))
-    figures = "\n".join(_pair(shown, base) for shown in photographs)
-    return (
-        f"<p>Drag across a picture. On average they come {mean:.1f} dB closer (PSNR against the "
-        f'clean photograph).</p>\n<div class="photos">\n{figures}\n</div>'
+def _pairs(chapter: Chapter, base: Path) -> str:
+    figures = "\n".join(_figure(pair, chapter.labels, base) for pair in chapter.pairs)
+    return f"<p>Drag across a picture.{_gain(chapter.pairs)}</p>\n" + (
+        f'<div class="photos">\n{figures}\n</div>'
     )
 
 
-def _pair(shown: Shown, base: Path) -> str:
-    noisy, denoised = (_link(path, base) for path in (shown.noisy, shown.denoised))
-    clean = f"clean/{shown.clean.name}"
+def _gain(pairs: Sequence[Pair]) -> str:
+    gains = [
+        pair.after_psnr - pair.before_psnr
+        for pair in pairs
+        if pair.after_psnr is not None and pair.before_psnr is not None
+    ]
+    if not gains:
+        return ""
+    mean = sum(gains) / len(gains)
+    return f" On average they come {mean:.1f} dB closer (PSNR against the true photograph)."
+
+
+def _figure(pair: Pair, labels: tuple[str, str], base: Path) -> str:
+    before, after = (_link(path, base) for path in (pair.before, pair.after))
+    left, right, name = (escape(text) for text in (*labels, pair.name))
     return f"""<figure>
 <div class="pair">
-<img src="{noisy}" alt="{escape(shown.name)}, noisy">
-<img class="after" src="{denoised}" alt="{escape(shown.name)}, denoised">
-<span class="tag l">noisy</span><span class="tag r">denoised</span>
-<input type="range" min="0" max="100" value="50" aria-label="Where noisy ends and denoised begins"
+<img src="{before}" alt="{name}, {left}">
+<img class="after" src="{after}" alt="{name}, {right}">
+<span class="tag l">{left}</span><span class="tag r">{right}</span>
+<input type="range" min="0" max="100" value="50" aria-label="Where {left} ends and {right} begins"
  oninput="this.parentNode.style.setProperty('--at', this.value + '%')">
 </div>
-<figcaption>{escape(shown.name)}: {shown.noisy_psnr:.1f} dB → <b>{shown.denoised_psnr:.1f} dB</b> ·
-<a href="{clean}">clean</a></figcaption>
+<figcaption>{name}{_closeness(pair, base)}</figcaption>
 </figure>"""
+
+
+def _closeness(pair: Pair, base: Path) -> str:
+    if pair.true is None:
+        return ""
+    return (
+        f": {pair.before_psnr:.1f} dB → <b>{pair.after_psnr:.1f} dB</b> ·\n"
+        f'<a href="{_link(pair.true, base)}">true</a>'
+    )
 
 
 def _sheets(chapter: Chapter, base: Path) -> str:
     return "\n".join(
         f'<img class="sheet pixels" src="{_link(path, base)}" alt="{escape(chapter.title)}">'
-        for path in chapter.files
+        for path in chapter.sheets
     )
 
 
