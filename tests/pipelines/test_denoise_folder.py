@@ -1,6 +1,5 @@
 """The denoise pipeline over a folder such as people have, whole, killed and resumed."""
 
-import importlib.util
 import json
 import random
 import signal
@@ -9,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import mixed
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,17 +16,6 @@ from PIL import Image
 HERE = Path(__file__).parent
 FAULTY = HERE.parents[1] / "benchmarks/faulty.py"
 PLACES = ("decoding", "computing", "writing", "syncing", "claiming", "renaming", "recording")
-
-
-def _module(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-mixed = _module("mixed")
 
 
 def genloom(*arguments, struck=()):

@@ -1,15 +1,14 @@
 """Several devices: one loss curve whatever their number, and no end without its reason."""
 
 import csv
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+import several
 import torch
 from click.testing import CliRunner
 from lightning_fabric import Fabric
@@ -26,10 +25,7 @@ PER_PART = ("train", "perplexity")
 LONG = 600
 """Seconds: far more than it takes, on a machine with much else to do."""
 
-SCRIPT = Path(__file__).parent / "several.py"
-_spec = importlib.util.spec_from_file_location("several", SCRIPT)
-several = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(several)
+SCRIPT = several.__file__
 
 
 def start(scenario, folder):

@@ -1,10 +1,10 @@
 """`genloom eval` from end to end, on models and a judge whose figures can be worked out."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
+import judged
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -18,10 +18,6 @@ from genloom_train import weights
 from genloom_train.evaluation import inception
 from genloom_train.evaluation.cli import evaluate
 from genloom_train.evaluation.figures import Figure, Figures, write_on_card
-
-_spec = importlib.util.spec_from_file_location("judged", Path(__file__).parent / "judged.py")
-judged = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(judged)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """`genloom latents`: its numbers against closed forms, its projections, and the map."""
 
-import importlib.util
 import json
 import math
 import shutil
 from pathlib import Path
 
 import cv2
+import judged
 import numpy as np
 import pytest
 import torch
@@ -24,10 +24,6 @@ from genloom_train.evaluation.judge import Judge
 from genloom_train.evaluation.maps import project
 from genloom_train.evaluation.real import Real
 from genloom_train.evaluation.subject import Subject
-
-_spec = importlib.util.spec_from_file_location("judged", Path(__file__).parent / "judged.py")
-judged = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(judged)
 
 
 def posterior(values, log_variance=None):

@@ -1,9 +1,8 @@
 """Figures against reference values: closed forms, other libraries, and counting by hand."""
 
-import importlib.util
 import math
-from pathlib import Path
 
+import judged
 import numpy as np
 import pytest
 import torch
@@ -17,10 +16,6 @@ from genloom_train.evaluation.real import Real
 from genloom_train.evaluation.similarity import similarity
 from genloom_train.evaluation.subject import Subject
 from genloom_train.evaluation.verdicts import coverage, obeyed, verdicts
-
-_spec = importlib.util.spec_from_file_location("judged", Path(__file__).parent / "judged.py")
-judged = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(judged)
 
 
 def whitened(count, dimensions, seed):

@@ -2,10 +2,10 @@
 
 import csv
 import dataclasses
-import importlib.util
 import sys
 from pathlib import Path
 
+import families
 import pytest
 import torch
 
@@ -14,10 +14,6 @@ from genloom_train import checkpoint, randomness
 from genloom_train.loop import Interrupted
 from genloom_train.options import TrainOptions
 from genloom_train.testing import equal, run, train, train_in_two, trainer
-
-_spec = importlib.util.spec_from_file_location("families", Path(__file__).parent / "families.py")
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 SHAPE = (1, 8, 8)
 OPTIONS = TrainOptions(

@@ -1,9 +1,8 @@
 """Keeping the best weights and ending early: what is exported, and that a resume keeps to it."""
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 
+import families
 import pytest
 import torch
 
@@ -12,10 +11,6 @@ from genloom_train import checkpoint
 from genloom_train.metrics import higher_is_better
 from genloom_train.options import TrainOptions
 from genloom_train.testing import equal, run, train, train_in_two, trainer
-
-_spec = importlib.util.spec_from_file_location("families", Path(__file__).parent / "families.py")
-families = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(families)
 
 SHAPE = (1, 8, 8)
 OPTIONS = TrainOptions(

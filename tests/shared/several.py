@@ -3,18 +3,18 @@
 Functions that several processes call must be importable in each of them, as those of a script are.
 """
 
-import importlib.util
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
+import families
+
 from genloom.errors import GenloomError
 from genloom_train import processes
 from genloom_train.stopping import Interrupted
 
-HERE = Path(__file__).parent
 STEPS = 8
 
 
@@ -22,24 +22,16 @@ def rank():
     return int(os.environ["LOCAL_RANK"])
 
 
-def families():
-    spec = importlib.util.spec_from_file_location("families", HERE / "families.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def trainings():
     """Trainings without chance in their steps, each with its options."""
     from genloom_train.options import TrainOptions
 
-    made = families()
     options = dict(steps=STEPS, batch=8, learning_rate=1e-2, log_every=1, validate_every=2)
     return {
-        "blur": (made.Blur(0.0, (1, 8, 8)), TrainOptions(**options, clip=0.05)),
-        "duel": (made.Duel(0.0, (1, 8, 8)), TrainOptions(**options, ema=0.9)),
+        "blur": (families.Blur(0.0, (1, 8, 8)), TrainOptions(**options, clip=0.05)),
+        "duel": (families.Duel(0.0, (1, 8, 8)), TrainOptions(**options, ema=0.9)),
         "kept": (
-            made.Blur(0.0, (1, 8, 8)),
+            families.Blur(0.0, (1, 8, 8)),
             TrainOptions(**options, keep="best", watch="mse", better="higher", patience=1),
         ),
     }
