@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from genloom import scratch
@@ -302,16 +303,17 @@ class _Execution:
             self.plan.catalog.notify(
                 "genloom_item_failed", item=failure.item, reason=failure.reason
             )
-        if not unit.failures:
+        if not unit.failures and self.plan.catalog.listens("genloom_after_item"):
             item = unit.outputs[-1].item if unit.outputs else unit.item
-            self.plan.catalog.notify("genloom_after_item", item=item, files=list(unit.files))
+            files = [Path(file) for file in unit.files]
+            self.plan.catalog.notify("genloom_after_item", item=item, files=files)
         self.observe(
             {
                 "event": "item",
                 "key": unit.item.key,
                 "items": int(unit.level == 0),
                 "state": "failed" if unit.failures else "done",
-                "files": [str(path) for path in unit.files],
+                "files": list(unit.files),
                 "failures": unit.failures,
                 "notes": list(dict.fromkeys(note for _, note in unit.notes)),
             }
