@@ -35,9 +35,7 @@ def _origin(stage: Stage, method: str) -> type:
     return next(kind for kind in type(stage).__mro__ if method in vars(kind))
 
 
-def count(
-    steps: Sequence[Step], inputs: Inputs, shard: Shard, enough: float = math.inf
-) -> int:
+def count(steps: Sequence[Step], inputs: Inputs, shard: Shard, enough: float = math.inf) -> int:
     """How many items fall to a shard; where they are more than `enough`, that many at least."""
     if shard.count == 1:
         sizes: Iterable[int] = map(len, listings(steps[0].stage, inputs))
