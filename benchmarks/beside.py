@@ -1,6 +1,7 @@
 """Whole processes in turns, genloom beside a loop: for `folder.py`, `small.py` and `enlarge.py`."""
 
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -17,13 +18,19 @@ Command = Sequence[object]
 def timed(command: Command, out: Path) -> float:
     """Seconds of a process that fills a folder from nothing, start-up included.
 
+    Python keeps its bytecode beside the folder, as an installed program does, whatever this shell
+    or the rights on its folders say.
     What another filled before is moved aside: where thousands of files were just deleted, making
     new ones takes ext4 several times as long.
     """
     if out.exists():
         out.rename(tempfile.mkdtemp(prefix=f"{out.name}-", dir=out.parent))
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(out.parent / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [str(part) for part in command], check=True, stdout=subprocess.DEVNULL, env=environment
+    )
     return time.perf_counter() - started
 
 

@@ -11,6 +11,7 @@ thread inside the codecs and inside the network: what is left is the engine's ow
 """
 
 import argparse
+import gc
 import gzip
 import os
 import sys
@@ -156,6 +157,7 @@ def own(inputs: Path, out: Path, count: int) -> None:
     plan = load_pipeline("reconstruct").plan(inputs, out, provider="cpu", workers=1, threads=1)
     from genloom.engine.execute import execute
 
+    gc.freeze()  # as `genloom run` does
     began = time.process_time()
     execute(plan)
     total = time.process_time() - began

@@ -220,6 +220,10 @@ class Catalog:
         """Folders of `models` or `pipelines`, each with the plugin that brought it."""
         return self._folders[noun]
 
+    def listens(self, hook: str) -> bool:
+        """Whether any plugin is told of a moment of a run."""
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
     def notify(self, hook: str, **arguments: Any) -> None:
         """Tell every plugin about a moment of a run; one that raises is not told again."""
         for implementation in list(getattr(self._manager.hook, hook).get_hookimpls()):

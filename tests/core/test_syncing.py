@@ -44,7 +44,7 @@ def test_small_files_wait_for_the_others(sync, synced, tmp_path):
     names, _ = synced
     paths = list(files(tmp_path, 100))
     for path in paths:
-        sync.add(path)
+        sync.add(path, path.stat().st_size)
     assert sync._begun == [] and names == []
     assert sync.problems(paths) == dict.fromkeys(paths, "")
     assert sorted(names) == sorted(path.name for path in paths)
@@ -55,7 +55,7 @@ def test_large_files_are_put_on_the_disk_before_anybody_asks(sync, synced, tmp_p
     monkeypatch.setattr(syncing, "EARLY_BYTES", 100)
     paths = list(files(tmp_path, 3, 50))
     for path in paths:
-        sync.add(path)
+        sync.add(path, path.stat().st_size)
     assert happened.wait(30)
     assert sync.problems(paths) == dict.fromkeys(paths, "")
     assert sorted(names) == ["0.png", "1.png", "2.png"], "each once"
@@ -67,14 +67,14 @@ def test_what_does_not_reach_the_disk_is_told_of_that_file_alone(sync, tmp_path,
     good, gone = files(tmp_path, 2)
     gone.unlink()
     for path in (good, gone):
-        sync.add(path)
+        sync.add(path, 10)
     assert sync.problems([good, gone]) == {good: "", gone: "No such file or directory"}
 
 
 def test_a_file_that_was_not_added_is_put_on_the_disk_all_the_same(sync, synced, tmp_path):
     names, _ = synced
     paths = list(files(tmp_path, 3))
-    sync.add(paths[0])
+    sync.add(paths[0], 10)
     assert sync.problems(paths) == dict.fromkeys(paths, "")
     assert sorted(names) == ["0.png", "1.png", "2.png"]
 
@@ -93,11 +93,11 @@ def test_ctrl_c_while_a_finished_file_is_taken_ends_the_run_and_loses_nothing(
     )
     seen, real = [], syncing.Syncing.add
 
-    def add(self, path):
+    def add(self, path, size):
         seen.append(path)
         if len(seen) == nth:
             os.kill(os.getpid(), signal.SIGINT)
-        real(self, path)
+        real(self, path, size)
 
     monkeypatch.setattr(syncing.Syncing, "add", add)
     report = genloom.load_pipeline(pipeline).run(tmp_path / "in", tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -141,12 +142,14 @@ def run(
     from genloom.cli.progress import show
 
     loaded, options, told = load(pipeline, overrides, seed, settings)
+    gc.freeze()  # what is loaded stays: else it is looked through for garbage again and again
     try:
         with show(as_json=as_json, quiet=quiet, times=times) as observe:
             report = loaded.run(
                 inputs, out, observe=observe, force=force, fail_fast=fail_fast, **options
             )
     finally:
+        gc.unfreeze()
         tell_broken(loaded.catalog, told)
     raise SystemExit(report.exit_code)
 

@@ -100,7 +100,6 @@ class Asked:
             catalog=catalog,
             inputs=Inputs(self.inputs, out),
             settings=settings,
-            total=0,
             workers=1,
             threads=1,
             models={},

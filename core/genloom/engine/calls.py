@@ -169,7 +169,7 @@ def _as_stored(batch: Batch) -> Batch:
 def _drop(run: StageRun) -> None:
     """Delete what a call wrote before it failed."""
     for output in run.outputs:
-        output.temporary.unlink(missing_ok=True)
+        output.drop()
 
 
 def _split(
@@ -178,7 +178,9 @@ def _split(
     """Hand the results of a call back to the packets they belong to."""
     if not step.stage.cardinality.gathers:
         _check_given(step, after)
-    after = _compact(_follow(step, before, after))
+    after = _follow(step, before, after)
+    if after.values is not before.values:
+        after = _compact(after)
     if len(after) == len(packets):
         results = [
             [changed(p, batch=one, item=one.items[0], drew=_drew(p, one, run))]

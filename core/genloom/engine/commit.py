@@ -63,7 +63,7 @@ class Committer:
         self._waiting.append(unit)
         self.waiting += max(1, len(unit.outputs))
         for output in unit.outputs:
-            self._syncing.add(output.temporary)
+            self._syncing.add(output.temporary, output.size)
 
     def flush(self) -> list[Unit]:
         """Commit everything that waits; the units come back with their files or failures."""
@@ -121,7 +121,8 @@ class Committer:
 
     def _retire(self, unit: Unit) -> None:
         """Let go of what the unit once wrote and does not any more, in another format say."""
-        old = [f for f in self._journal.files(unit.key) if self._out / f.path not in unit.files]
+        files = self._journal.files(unit.key)
+        old = [file for file in files if self._final(file.path) not in unit.files]
         self._journal.retire(old)
         for file in old:
             if (self._out / file.path).exists():
@@ -137,18 +138,17 @@ class Committer:
 
     def _name(self, unit: Unit, output: Output, taken: Mapping[str, FileRecord]) -> _Move:
         """The first name that is free or the unit's own."""
-        stat = os.stat(output.temporary)
         rival: FileRecord | None = None
         for path in candidates(output):
             owner = taken.get(path.casefold()) or self._owner(path)
             if owner is not None and (owner.unit != unit.key or path.casefold() in taken):
                 rival = rival or owner
                 continue
-            old_size, old_mtime = self._check_ours(os.path.join(self._out, path), owner)
+            old_size, old_mtime = self._check_ours(self._final(path), owner)
             for note in renamed(output, path, unit, rival):
                 unit.notes.append((str(output.item.source or output.item.name), note))
-            record = FileRecord(path, unit.key, stat.st_size, stat.st_mtime_ns, old_size, old_mtime)
-            return _Move(unit, output, record, owner)
+            facts = output.size, output.mtime, old_size, old_mtime
+            return _Move(unit, output, FileRecord(path, unit.key, *facts), owner)
         raise OutputError(f"no free name was found for {output.name}{output.ending}")
 
     def _check_ours(self, final: str, owner: FileRecord | None) -> tuple[int, int]:
@@ -183,17 +183,22 @@ class Committer:
             hint="Move it away or write to another folder",
         )
 
+    def _final(self, path: str) -> str:
+        return os.path.join(self._out, path.replace("/", os.sep))
+
     def _move(self, moves: Sequence[_Move]) -> None:
         """Rename files; one that cannot be is a failure of its unit, and its name is given back."""
         folders, placed = set[str](), True
         for move in moves:
-            final = os.path.join(self._out, move.record.path)
+            final = self._final(move.record.path)
             if move.output.beside and not placed:  # it goes only where its picture went
                 self._journal.disown(move.record, move.before)
-                move.output.temporary.unlink(missing_ok=True)
+                move.output.drop()
                 continue
             placed = False
             try:
+                folder = os.path.dirname(final)
+                self._make_folder(folder)
                 self._place(move, final)
             except FileExistsError:
                 self._journal.disown(move.record, move.before)
@@ -206,21 +211,19 @@ class Committer:
                 _fail(move.unit, move.output, reason if said else error)
                 continue
             placed = True
-            folders.add(os.path.dirname(final))
-            move.unit.files.append(Path(final))
+            folders.add(folder)
+            move.unit.files.append(final)
         self._syncing.folders(folders)
 
     def _place(self, move: _Move, final: str) -> None:
-        """Give a file its final name, which lies below OUT wherever links in it lead.
+        """Give a file its final name.
 
         Another shard may give the same name at the same moment, and only the file system can say
         who was first: a second name for the file is never put over another file.
 
         Raises:
-            OutputError: when it would lie elsewhere.
             OSError: when it cannot be.
         """
-        self._make_folder(os.path.dirname(final))
         if self._sharded and move.record.old_size == -1:
             try:
                 os.link(move.output.temporary, final)
@@ -230,11 +233,17 @@ class Committer:
                 if os.path.lexists(final):
                     raise FileExistsError from None
             else:
-                move.output.temporary.unlink()
+                move.output.drop()
                 return
         os.replace(move.output.temporary, final)
 
     def _make_folder(self, name: str) -> None:
+        """Make a folder, which lies below OUT wherever links in its name lead.
+
+        Raises:
+            OutputError: when it would lie elsewhere.
+            OSError: when it cannot be made.
+        """
         if name in self._made:  # in this group: a moment ago
             return
         folder = Path(name)
@@ -255,11 +264,11 @@ class Committer:
 
 def _beside(output: Output, moves: Sequence[_Move]) -> Output:
     """An output that goes with the last one, under the name that one is given."""
-    if not moves or output.temporary.name != f"{moves[-1].output.temporary.name}{output.ending}":
+    if not moves or output.temporary != f"{moves[-1].output.temporary}{output.ending}":
         raise OutputError("the file that this one goes with was not written")
     return replace(output, name=moves[-1].record.path, asked=moves[-1].record.path)
 
 
 def _fail(unit: Unit, output: Output, error: Exception) -> None:
     unit.failures.append(Failure(output.item, "save", str(error), unit=unit.key))
-    output.temporary.unlink(missing_ok=True)
+    output.drop()

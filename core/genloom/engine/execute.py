@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from genloom import scratch
@@ -20,7 +21,7 @@ from genloom.engine.provenance import Beginnings
 from genloom.engine.report import Report
 from genloom.engine.resume import Resumption
 from genloom.engine.stagerun import Shared
-from genloom.engine.standing import Survey
+from genloom.engine.standing import Survey, Units
 from genloom.engine.stream import Stream
 from genloom.engine.timing import FILES, NETWORKS, Meter
 from genloom.runtime import EXACT
@@ -77,7 +78,7 @@ class _Execution:
         meter: Callable[[Mapping[str, int]], Meter],
     ) -> None:
         self.plan, self.journal, self.observe, self.interrupts = plan, journal, observe, interrupts
-        self.report = Report(total=plan.total, providers=dict(plan.providers))
+        self.report = Report(providers=dict(plan.providers))
         threads = {FILES: plan.codecs, NETWORKS: plan.workers}
         large = (journal.temporary,)
         self.files = ThreadPoolExecutor(threads[FILES], "files", scratch.use, large)
@@ -87,7 +88,8 @@ class _Execution:
         self.resumption = Resumption(plan, journal)
         self.failed_only = False
         self.only: Set[str] | None = None
-        self.skipped = 0
+        self.ahead: Units | None = None
+        self.skipped, self.began = 0, False
         self.flushed = time.monotonic()
         self.revived: set[str] = set()
         self.again = False
@@ -119,13 +121,29 @@ class _Execution:
     def _begin(self) -> None:
         self.journal.clear_temporary()
         self._go_on_as_before()
+        self._look_ahead()
         described = self.plan.describe()
-        if self.failed_only:
-            self.only, self.report.total = Survey(self.plan, self.resumption).failed()
         self.journal.begin_run(described, dataclasses.asdict(Asked.of(self.plan)))
         self.precisions = self._precisions()
         self.plan.catalog.notify("genloom_before_run", plan=self.plan)
         self.observe({"event": "start", "total": self.report.total, "plan": described})
+        self.began = True
+
+    def _look_ahead(self) -> None:
+        """Tell how many items there are before the first is worked on.
+
+        Where little is left to do, its first look at everything tells a run that; else they are
+        counted.
+        """
+        survey = Survey(self.plan, self.resumption)
+        if self.failed_only:
+            self.only, self.report.total = survey.failed()
+            return
+        if survey.passes and not self.resumption.is_first:
+            self.ahead, undone = survey.look_ahead(self._skip)
+            if undone is not None:
+                self.plan.counted(self.report.skipped + undone)
+        self.report.total = self.plan.total
 
     def _go_on_as_before(self) -> None:
         """Compute in the precision that runs before this one, or other shards, settled on.
@@ -202,7 +220,7 @@ class _Execution:
             settle=self._settle,
             skip=self._skip,
         )
-        stream.run(self.only, failed=self.failed_only)
+        stream.run(self.only, failed=self.failed_only, begun=self.ahead)
         self._flush()
         if self.revived:  # groups that were made without a picture which is done now
             self.again = True
@@ -236,7 +254,7 @@ class _Execution:
         if not self.again:
             self.report.skipped += count
             self.skipped += count
-            if self.skipped >= SKIPPED:
+            if self.skipped >= SKIPPED and self.began:
                 self._tell_skipped()
 
     def _tell_skipped(self) -> None:
@@ -285,16 +303,17 @@ class _Execution:
             self.plan.catalog.notify(
                 "genloom_item_failed", item=failure.item, reason=failure.reason
             )
-        if not unit.failures:
+        if not unit.failures and self.plan.catalog.listens("genloom_after_item"):
             item = unit.outputs[-1].item if unit.outputs else unit.item
-            self.plan.catalog.notify("genloom_after_item", item=item, files=list(unit.files))
+            files = [Path(file) for file in unit.files]
+            self.plan.catalog.notify("genloom_after_item", item=item, files=files)
         self.observe(
             {
                 "event": "item",
                 "key": unit.item.key,
                 "items": int(unit.level == 0),
                 "state": "failed" if unit.failures else "done",
-                "files": [str(path) for path in unit.files],
+                "files": list(unit.files),
                 "failures": unit.failures,
                 "notes": list(dict.fromkeys(note for _, note in unit.notes)),
             }

@@ -122,12 +122,15 @@ def grouped(
                 while len(queue) and (queue.held() + size > budget or len(queue) >= most):
                     yield taken()
                 name = key(element, size)
-                group = open_groups.setdefault(name, _Group())
+                group = open_groups.get(name)
+                if group is None:
+                    group = open_groups[name] = _Group()
                 queue.add(group, element, size)
                 if full(len(group.elements), group.cost):
                     close([name])
             if not waits:
                 close(open_groups)
+            queue.tell()
             while queue.is_ready:
                 yield taken()
         close(open_groups)
@@ -191,7 +194,6 @@ class _Queue(Generic[T, R]):
         group.cost += size
         self._elements.append((group, len(group.elements) - 1))
         self._held += size
-        self._tell()
 
     def close(self, group: _Group[T, R]) -> None:
         """No more elements join the group; it is sent off as soon as it fits."""
@@ -209,7 +211,7 @@ class _Queue(Generic[T, R]):
             taken.append(group.results[index])
             self._held -= group.sizes[index]
             room -= group.sizes[index]
-        self._tell()
+        self.tell()
         self._send()
         return taken
 
@@ -230,7 +232,8 @@ class _Queue(Generic[T, R]):
         self._weigh()
         self._weigh_one(group.future)  # its thread may not have told yet
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Let the lane know what is in line; when a handful is, not at each of its elements."""
         if self._lane is not None:
             self._lane.holds(len(self._elements), self._held)
 

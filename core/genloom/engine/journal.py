@@ -187,7 +187,9 @@ class Journal(Tables):
             os.replace(part, self.folder / name)
 
     def end_run(self, outcome: str, counts: Mapping[str, Any] | None = None) -> None:
-        """Record how the run ended, and how many items came to what."""
+        """Record how the run ended, and how many items came to what; nothing of one not begun."""
+        if not self._run:
+            return
         self._note("counts", counts)
         self._execute(
             "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?", (time.time(), outcome, self._run)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from genloom.engine.records import Signature
 from genloom.types import Batch, Item
@@ -39,16 +40,25 @@ class Output:
     """A finished temporary file, and the name it should get below OUT.
 
     Attributes:
+        temporary: where the file lies now: a text, since there are so many.
         asked: the name before it was made one that every file system takes.
+        size: bytes of the file; `mtime` is when it was finished, in nanoseconds.
         beside: whether it goes with the output before it: that one's name, and `ending`.
     """
 
     item: Item
-    temporary: Path
+    temporary: str
     name: str
     ending: str
     asked: str
+    size: int
+    mtime: int
     beside: bool = False
+
+    def drop(self) -> None:
+        """Delete the file, if it is still there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.temporary)
 
 
 @dataclass(eq=False)
@@ -81,7 +91,7 @@ class Unit:
     outputs: list[Output] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
     def take(self, packet: Packet) -> None:
         """Note what became of one packet of the unit."""

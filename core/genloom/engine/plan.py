@@ -54,7 +54,6 @@ class Plan:
     catalog: Catalog
     inputs: Inputs
     settings: RunSettings
-    total: int
     workers: int
     threads: int
     models: Mapping[str, CompiledModel]
@@ -124,6 +123,15 @@ class Plan:
             return self.settings.queue_bytes
         spare = (machine.free_memory() or 0) // 16
         return max(QUEUE_BYTES, min(self.codecs * QUEUE_BYTES_A_THREAD, spare))
+
+    @cached_property
+    def total(self) -> int:
+        """How many items fall to this run: counted when that is asked for, unless it was known."""
+        return count(self.steps, self.inputs, self.shard)
+
+    def counted(self, total: int) -> None:
+        """Take what a run found out on its way, so that nobody counts."""
+        vars(self)["total"] = total
 
     @property
     def shard(self) -> Shard:
@@ -204,9 +212,9 @@ def bind(
     settings = settings or RunSettings()
     _check_out(inputs)
     shard = Shard.of(settings.shard)
-    total = count(pipeline.steps, inputs, shard)
+    some = count(pipeline.steps, inputs, shard, machine.cores())
     # That nothing falls to one shard is no mistake.
-    if total == 0 and next(pipeline.steps[0].stage.sources(inputs), None) is None:
+    if some == 0 and next(pipeline.steps[0].stage.sources(inputs), None) is None:
         raise GenloomError(
             "there is nothing to do",
             got=", ".join(inputs.paths) or "no input",
@@ -218,7 +226,7 @@ def bind(
     # Those of a whole run are chosen for the model that takes most.
     slowest = max(found.values(), key=lambda answer: answer.pace, default=None)
     lead = slowest if len(found) == len(pipeline.bundles) else None
-    workers, threads = parallel(settings, total, lead)
+    workers, threads = parallel(settings, some, lead)
     models, providers = {}, {}
     for name, bundle in pipeline.bundles.items():
         assert runtime is not None
@@ -243,7 +251,6 @@ def bind(
         catalog=catalog,
         inputs=inputs,
         settings=settings,
-        total=total,
         workers=workers,
         threads=threads,
         models=models,

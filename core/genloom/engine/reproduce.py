@@ -268,14 +268,14 @@ def _not_made(key: str) -> GenloomError:
 def _moved(output: Output, out: Path) -> Path:
     """Give a file its name, unless another one stands there."""
     final = out / f"{output.name}{output.ending}"
-    if final.exists() and final.read_bytes() != output.temporary.read_bytes():
+    if final.exists() and final.read_bytes() != Path(output.temporary).read_bytes():
         raise OutputError(
             "another file stands where the picture would go",
             where=str(final),
             hint="Write to another folder",
         )
     final.parent.mkdir(parents=True, exist_ok=True)
-    output.temporary.replace(final)
+    os.replace(output.temporary, final)
     return final
 
 

@@ -23,6 +23,7 @@ class Resumption:
 
     Attributes:
         writes: whether pictures have results of their own, before a stage gathers.
+        is_first: whether no run before came to anything: then nothing is looked up.
     """
 
     def __init__(self, plan: Plan, journal: Journal) -> None:
@@ -33,8 +34,7 @@ class Resumption:
         self._suffix = f" for {gathers.id}" if gathers and not self.writes else ""
         # The way to a folder is followed once, not for each file in it.
         self._resolved = functools.lru_cache(1024)(os.path.realpath)
-        # Of a first run nothing is looked up.
-        self._blank = journal.is_blank()
+        self.is_first = journal.is_blank()
         self._roots = sorted({_folder(Path(text)) for text in plan.inputs.paths})
 
     def look(self, items: Sequence[Item]) -> list[tuple[Unit, str]]:
@@ -45,7 +45,7 @@ class Resumption:
         """
         # Where nothing is written before a stage gathers, a picture is only a member of its pages.
         places = [f"{item.place or item.key}{self._suffix}" for item in items]
-        known = {} if self._blank else self._journal.units_of(places)
+        known = {} if self.is_first else self._journal.units_of(places)
         units, records = [], []
         for item, place in zip(items, places, strict=True):
             record = known.get(place)
@@ -64,7 +64,7 @@ class Resumption:
 
     def undone(self, listing: Listing) -> list[int]:
         """Positions of the items that `look` may find something else of than `done`."""
-        if self._blank:
+        if self.is_first:
             return list(range(len(listing)))
         return undone(listing, self._journal, self._plan.digests[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,11 +35,18 @@ def _origin(stage: Stage, method: str) -> type:
     return next(kind for kind in type(stage).__mro__ if method in vars(kind))
 
 
-def count(steps: Sequence[Step], inputs: Inputs, shard: Shard) -> int:
-    """How many items fall to a shard."""
+def count(steps: Sequence[Step], inputs: Inputs, shard: Shard, enough: float = math.inf) -> int:
+    """How many items fall to a shard; where they are more than `enough`, that many at least."""
     if shard.count == 1:
-        return sum(len(listing) for listing in listings(steps[0].stage, inputs))
-    return sum(1 for _ in shard.share(steps, inputs))
+        sizes: Iterable[int] = map(len, listings(steps[0].stage, inputs))
+    else:
+        sizes = (1 for _ in shard.share(steps, inputs))
+    found = 0
+    for size in sizes:
+        found += size
+        if found >= enough:
+            break
+    return found
 
 
 class _There:

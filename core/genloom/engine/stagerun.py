@@ -135,24 +135,39 @@ class StageRun:
         asked = _asked_name(item, pattern)
         name = _allowed_name(asked)
         place = f"{self._temporary}/{os.getpid()}-{next(_counter)}{ending}"
-        temporary = Path(place)
         wanted = False
         try:
-            yield temporary
-            if not os.path.exists(place):
+            yield Path(place)
+            stat = _stat(place)
+            if stat is None:
                 raise StageError("it asked for an output file but wrote none", where=self.stage)
             wanted = self.keep
         finally:
             if not wanted:
-                temporary.unlink(missing_ok=True)
-                Path(f"{place}{SIDECAR}").unlink(missing_ok=True)
+                for path in (place, f"{place}{SIDECAR}"):
+                    Path(path).unlink(missing_ok=True)
         if wanted:
-            output = Output(item.bare(), temporary, name, ending, asked)
+            facts = stat.st_size, stat.st_mtime_ns
+            output = Output(item.bare(), place, name, ending, asked, *facts)
             self.outputs.append(output)
-            if os.path.exists(f"{place}{SIDECAR}"):
-                sidecar = Path(f"{place}{SIDECAR}")
-                beside = replace(output, temporary=sidecar, ending=SIDECAR, beside=True)
-                self.outputs.append(beside)
+            if stat := _stat(f"{place}{SIDECAR}"):
+                self.outputs.append(
+                    replace(
+                        output,
+                        temporary=f"{place}{SIDECAR}",
+                        ending=SIDECAR,
+                        size=stat.st_size,
+                        mtime=stat.st_mtime_ns,
+                        beside=True,
+                    )
+                )
+
+
+def _stat(place: str) -> os.stat_result | None:
+    try:
+        return os.stat(place)
+    except OSError:
+        return None
 
 
 def result_name(item: Item, pattern: str) -> str:

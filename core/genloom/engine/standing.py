@@ -35,11 +35,17 @@ class Standing:
 Units = Iterator[list[tuple[Unit, str]]]
 """Units with what they came to before, as many at a time as are looked up together."""
 
+Scopes = Iterator[tuple[str, Standing, Units]]
+"""Scopes with what stands of each, and its units."""
+
 Passed = Callable[[int], None]
 
 NOTHING = Standing()
 BATCH = 256
 """Items whose records are asked for in one question."""
+
+AHEAD = 1000
+"""Undone items that a run holds, at the most about, to tell how many items there are in all."""
 
 
 class _StaleError(Exception):
@@ -64,6 +70,11 @@ class Survey:
             for step in plan.steps[1 : plan.steps.index(self._gathers[0])]
         )
 
+    @property
+    def passes(self) -> bool:
+        """Whether what is done can be passed over without a look at the items one by one."""
+        return not self._gathers and not self._plan.settings.force
+
     def scope(self, item: Item) -> str:
         """What must be computed together with an item; see `scope_of`."""
         return scope_of(self._gathers, item)
@@ -78,7 +89,7 @@ class Survey:
             found[scope] = NOTHING if scope in found else self._look(scope, items)
         return found
 
-    def scopes(self, passed: Passed) -> Iterator[tuple[str, Standing, Units]]:
+    def scopes(self, passed: Passed) -> Scopes:
         """Each scope with what stands of it, and its units with what they came to before.
 
         Units are `lone` where their groups stand. Without a stage that gathers, the whole run is
@@ -86,8 +97,8 @@ class Survey:
         A run that is forced finds nothing.
         """
         force = self._plan.settings.force
-        if not self._gathers and not force:
-            yield "", NOTHING, self._undone(passed)
+        if self.passes:
+            yield "", NOTHING, self.undone(passed)
             return
         found = {} if force else self.groups()
         scope = self.scope if self._gathers else lambda item: ""
@@ -95,7 +106,7 @@ class Survey:
             standing = found.get(name, NOTHING)
             yield name, standing, self._units(name, standing, items)
 
-    def _undone(self, passed: Passed) -> Units:
+    def undone(self, passed: Passed) -> Units:
         """Units without those that are told to be done before an item is made of them."""
         plan, shard = self._plan, self._plan.shard
         for listing in listings(plan.steps[0].stage, plan.inputs):
@@ -103,6 +114,19 @@ class Survey:
             if len(wanted) < len(listing):
                 passed(len(listing) - len(wanted))
             yield from self._units("", NOTHING, shard.among(listing.items(wanted)))
+
+    def look_ahead(self, passed: Passed) -> tuple[Units, int | None]:
+        """What `undone` gives, begun with; and how many items that is, if not more than `AHEAD`.
+
+        `passed` is told at once of those that are done among the first.
+        """
+        units, ahead, count = self.undone(passed), [], 0
+        for some in units:
+            ahead.append(some)
+            count += len(some)
+            if count > AHEAD:
+                return itertools.chain(ahead, units), None
+        return iter(ahead), count
 
     def _units(self, scope: str, standing: Standing, items: Iterator[Item]) -> Units:
         start = 0

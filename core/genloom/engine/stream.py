@@ -23,7 +23,7 @@ from genloom.engine.packet import FAULTS, Packet, Unit
 from genloom.engine.pages import Page
 from genloom.engine.plan import Plan
 from genloom.engine.resume import Resumption
-from genloom.engine.standing import Survey
+from genloom.engine.standing import NOTHING, Scopes, Survey, Units
 from genloom.engine.timing import COMPUTE, DECODE, FILES, NETWORKS, WRITE, Lane
 from genloom.limits import READ_ONCE, SMALL_FILE
 from genloom.pipeline import Step
@@ -52,14 +52,25 @@ class Stream:
     settle: Callable[[Unit], None]
     skip: Callable[[int], None]
 
-    def run(self, only: Set[str] | None = None, *, failed: bool = False) -> None:
+    def run(
+        self,
+        only: Set[str] | None = None,
+        *,
+        failed: bool = False,
+        begun: Units | None = None,
+    ) -> None:
         """Pull everything through the chain, or only what belongs to some scopes.
 
-        `failed` leaves out what did not fail at its last try, unless its group needs it.
+        `failed` leaves out what did not fail at its last try, unless its group needs it. `begun`
+        are the units where they were looked at before: see `Survey.look_ahead`.
         """
         steps = list(self.plan.steps)
         numbers: Counter[str] = Counter()
-        stream = self._sources(numbers, only, failed)
+        passed = (lambda count: None) if failed else self.skip
+        scopes = Survey(self.plan, self.resumption).scopes(passed)
+        if begun is not None:
+            scopes = iter([("", NOTHING, begun)])
+        stream = self._sources(scopes, numbers, only, failed)
         level = 0
         while steps:
             first = steps[0]
@@ -79,10 +90,11 @@ class Stream:
         for _ in self._settled(stream):
             pass
 
-    def _sources(self, numbers: Counter[str], only: Set[str] | None, failed: bool) -> Handfuls:
+    def _sources(
+        self, scopes: Scopes, numbers: Counter[str], only: Set[str] | None, failed: bool
+    ) -> Handfuls:
         gathers = len(self.plan.digests) > 1
-        passed = (lambda count: None) if failed else self.skip
-        for name, standing, units in Survey(self.plan, self.resumption).scopes(passed):
+        for name, standing, units in scopes:
             if only is not None and name not in only:
                 continue
             numbers.setdefault(name, standing.pages)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 AT_A_TIME = 16
 """Files that are put on the disk at a time."""
@@ -24,25 +23,22 @@ class Syncing:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_A_TIME, "sync")
-        self._fresh: list[Path] = []
+        self._fresh: list[str] = []
         self._bytes = 0
-        self._begun: list[tuple[Sequence[Path], Future[list[str]]]] = []
+        self._begun: list[tuple[Sequence[str], Future[list[str]]]] = []
 
     def close(self) -> None:
         """Let go of the threads."""
         self._pool.shutdown()
 
-    def add(self, path: Path) -> None:
-        """A file that is whole; it is begun with once there is much to do."""
+    def add(self, path: str, size: int) -> None:
+        """A file that is whole, of so many bytes; it is begun with once there is much to do."""
         self._fresh.append(path)
-        try:
-            self._bytes += os.stat(path).st_size
-        except OSError:  # whoever syncs it will say why
-            return
+        self._bytes += size
         if self._bytes >= EARLY_BYTES:
             self._begin()
 
-    def problems(self, paths: Sequence[Path]) -> dict[Path, str]:
+    def problems(self, paths: Sequence[str]) -> dict[str, str]:
         """Wait until these files are on the disk: why one is not, or an empty text.
 
         They were added, but where adding them did not come to its end that is made up for.
@@ -69,7 +65,7 @@ class Syncing:
             self._begun.append((paths, self._pool.submit(_sync_files, paths)))
 
 
-def _sync_files(paths: Sequence[Path]) -> list[str]:
+def _sync_files(paths: Sequence[str]) -> list[str]:
     """Ask the system to put files on the disk; gives what went wrong with each."""
     return [_sync(path, os.O_RDWR) for path in paths]
 
@@ -79,7 +75,7 @@ def _sync_folder(path: str) -> None:
     _sync(path, os.O_RDONLY)
 
 
-def _sync(path: Path | str, flags: int) -> str:
+def _sync(path: str, flags: int) -> str:
     try:
         handle = os.open(path, flags)
     except OSError as error:

@@ -66,7 +66,7 @@ def decode(
     `image` is the same picture as Pillow opened it in another file, if it did already; `chunks` are
     those of a PNG, if they are known.
     """
-    layout = deep.tiff_layout(file)
+    layout = deep.tiff_layout(file) if chunks is None else None
     if layout is not None and (tiff := cut_tiff(file, layout)) is not None:
         return _cut_tiff(file, tiff)
     if chunks is None:

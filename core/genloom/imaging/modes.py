@@ -53,7 +53,9 @@ def _stored(image: Image.Image, depth: Any) -> tuple[Array, int, tuple[str, ...]
         return _three(grey), 8, ("1-bit picture was read as 8-bit grey",)
     if image.has_transparency_data or mode in ("La", "PA"):
         return _three(image.convert("LA" if mode in GREY_MODES else "RGBA")), 8, ()
-    return _three(image.convert("L" if mode in GREY_MODES else "RGB")), 8, ()
+    if mode not in ("L", "RGB"):  # which would be copied
+        image = image.convert("L" if mode in GREY_MODES else "RGB")
+    return _three(image), 8, ()
 
 
 def _three(image: Image.Image) -> Array:

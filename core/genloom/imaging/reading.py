@@ -164,7 +164,7 @@ def _measured(
     guard.check_header(file)
     chunks = png_chunks.chunks_of(file)
     guard.check_room(COPIES * png_chunks.other_bytes(chunks or ()))
-    layout = deep.tiff_layout(file)
+    layout = deep.tiff_layout(file) if chunks is None else None
     file.seek(0)
     try:
         image = opened(apart or file)

@@ -29,6 +29,8 @@ FULL_CHROMA = 90  # from this quality on, colour is not subsampled
 LOSSLESS = 100
 AVIF_SIDE, AVIF_PIXELS = 2**15, 2**28
 """Of the largest AVIF that libavif and Pillow read."""
+BUFFER = 2**16
+"""Bytes gathered before they are written. Unless said, every file is asked if it is a terminal."""
 
 
 def write(
@@ -51,7 +53,7 @@ def write(
     """
     with telling(path, "cannot be encoded", "cannot be written"):
         sheet = _sheet(pixels, ending, alpha, info, quality, palette, record)
-        with path.open("wb") as file:
+        with path.open("wb", BUFFER) as file:
             _ENCODERS[sheet.format](sheet, file)
         return tuple(sheet.notes)
 

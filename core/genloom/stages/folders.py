@@ -294,6 +294,7 @@ class _Folder:
     def items(self, wanted: Iterable[int]) -> Iterator[Item]:
         """The items at some positions, in order."""
         positions = self._in_order(wanted)
+        folder = Path(self._folder)
         # Which pictures differ only in their ending is known only here, where a folder is whole.
         stems = Counter(_stem(name).casefold() for name in self._names) if positions else Counter()
         for position in positions:
@@ -304,7 +305,7 @@ class _Folder:
                 name=f"{self._place}{_stem(own)}",
                 place=f"{self._place}{own}",
                 group=self._place[:-1],
-                source=Path(self._folder, name),
+                source=folder / name,
                 notes=(note,) if note else (),
                 twin=stems[_stem(name).casefold()] > 1,
             )
