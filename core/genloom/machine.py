@@ -85,7 +85,7 @@ def nvidia_gpu() -> str:
 
 
 def codecs() -> dict[str, bool]:
-    """Image formats that depend on how Pillow was built or what is beside it; whether each is there."""
+    """Image formats that depend on what was built or installed, and whether they are there."""
     from PIL import features
 
     found = {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}

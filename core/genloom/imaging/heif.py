@@ -1,4 +1,4 @@
-"""What pillow-heif is told so that a HEIC is as good as a JPEG of the same quality, and as readable."""
+"""What pillow-heif is told, so that a HEIC is as good and as readable as a JPEG of its quality."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from genloom.errors import ImageError
 
 LARGEST = 2**14
-"""Longest side in pixels: HEVC's highest level ends at 16888, and encoders fail at some above it."""
+"""Longest side in pixels: levels of HEVC end at 16888, and encoders fail at some sides above."""
 
 TILE, TILED = 1024, 2048
 """Side of the tiles that pictures of longer sides are coded in, as phones do: for 12 megapixels the
