@@ -61,11 +61,11 @@ def measure(options: argparse.Namespace, model: str, work: Path) -> None:
     maker.join()
     size = source.stat().st_size
     print(f"{options.megapixels:g} megapixels, {source.suffix[1:]} of {size / 1e6:.0f} MB")
-    seconds, peak = run(options, model, source, work / "out", "")
+    seconds, peak, busy = run(options, model, source, work / "out", "")
     result = next((work / "out").glob("huge.*"))
     with Image.open(result) as image:
         shape = f"{image.width}×{image.height}"
-    print(f"peak resident set {peak:.0f} MiB, {seconds:.0f} s, {shape}")
+    print(f"peak resident set {peak:.0f} MiB, {seconds:.0f} s, {busy:.0f} s of CPU time, {shape}")
     print(f"{result.suffix[1:]} of {result.stat().st_size / 1e6:.0f} MB")
 
 
@@ -78,20 +78,29 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--format", default="png", choices=["png", "jpg", "tiff"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--provider", default="cpu")
+    parser.add_argument("--tile", type=int, default=0)
     parser.add_argument("--work", help="where files go; the system's temporary folder unless said")
     return parser.parse_args()
 
 
 def run(
     options: argparse.Namespace, model: str, source: Path, out: Path, before: str
-) -> tuple[float, float]:
-    """Seconds that one command takes in a fresh process, and its largest resident set in MiB."""
+) -> tuple[float, float, float]:
+    """Seconds of one command in a fresh process, its largest resident set in MiB, its CPU time."""
     shutil.rmtree(out, ignore_errors=True)
     command = [
         *[sys.executable, "-c", RUN.format(before), "run", "upscale", source, "-o", out],
-        *["--provider", "cpu", "--threads", options.threads, "--precision", options.precision],
+        *[
+            "--provider",
+            options.provider,
+            "--threads",
+            options.threads,
+            "--precision",
+            options.precision,
+        ],
         *["--set", f"upscale.model={model}", "--set", f"save.format={options.format}"],
-        *["--tile", UNTILED if before == MEMORY else 1536, "--quiet"],
+        *["--tile", UNTILED if before == MEMORY else options.tile, "--quiet"],
     ]
     started = time.perf_counter()
     threads = {"OMP_NUM_THREADS": str(options.threads)}
@@ -101,7 +110,8 @@ def run(
     if process.returncode:
         sys.exit(f"the run failed with the exit code {process.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - started, used.ru_maxrss * unit / 2**20
+    seconds, busy = time.perf_counter() - started, used.ru_utime + used.ru_stime
+    return seconds, used.ru_maxrss * unit / 2**20, busy
 
 
 def compare(options: argparse.Namespace, model: str, work: Path) -> None:
@@ -110,7 +120,7 @@ def compare(options: argparse.Namespace, model: str, work: Path) -> None:
     make_picture(source, options.compare)
     results = []
     for before, how in ((FILES, "by tiles and through files"), (MEMORY, "whole and untiled")):
-        seconds, peak = run(options, model, source, work / "small", before)
+        seconds, peak, _ = run(options, model, source, work / "small", before)
         print(f"{options.compare:g} megapixels {how}: {peak:.0f} MiB, {seconds:.0f} s")
         with Image.open(next((work / "small").glob("small.*"))) as image:
             results.append(np.asarray(image).astype(np.int16))

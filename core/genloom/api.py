@@ -18,7 +18,6 @@ from genloom.catalog import Catalog
 from genloom.engine import bench, tune
 from genloom.engine.again import plans_again
 from genloom.engine.compiling import compiled, runtime_named
-from genloom.engine.cutting import TILE
 from genloom.engine.execute import execute
 from genloom.engine.model import CompiledModel
 from genloom.engine.plan import Plan, bind
@@ -311,7 +310,7 @@ def open_model(
     *,
     provider: str = "auto",
     threads: int = 0,
-    tile: int = TILE,
+    tile: int = 0,
     precision: str = EXACT,
     catalog: Catalog | None = None,
 ) -> OpenModel:

@@ -199,7 +199,8 @@ def _codecs() -> Iterator[Check]:
         if there:
             yield Check("files", "ok", name)
         else:
-            hint = f"{name} files cannot be read; a newer Pillow has it"
+            cure = "pip install pillow-heif" if name == "HEIC" else "a newer Pillow has it"
+            hint = f"{name} files cannot be read; {cure}"
             yield Check("files", "note", f"{name} missing", hint)
 
 

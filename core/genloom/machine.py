@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve")
@@ -84,7 +85,8 @@ def nvidia_gpu() -> str:
 
 
 def codecs() -> dict[str, bool]:
-    """Image formats that depend on how Pillow was built, and whether they are there."""
+    """Image formats that depend on what was built or installed, and whether they are there."""
     from PIL import features
 
-    return {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}
+    found = {name.upper(): bool(features.check(name)) for name in ("jpg", "webp", "avif")}
+    return {**found, "HEIC": find_spec("pillow_heif") is not None}

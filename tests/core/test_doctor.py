@@ -159,7 +159,7 @@ def test_a_missing_codec_is_a_note(examine, monkeypatch):
 
 
 def test_codecs_are_those_of_pillow():
-    assert {"JPG", "WEBP", "AVIF"} == set(machine.codecs())
+    assert {"JPG", "WEBP", "AVIF", "HEIC"} == set(machine.codecs())
     assert machine.codecs()["JPG"] is True
 
 

@@ -27,7 +27,7 @@ PLACE = (
     b' exif:GPSLatitude="48,8.5N"/>'
 )
 RECORD = '{"record":1,"a":"<&>\\u00e4"}'
-WITH_XMP = [".png", ".jpg", ".webp", ".tif", *([".avif"] if ".avif" in imaging.WRITABLE else [])]
+WITH_XMP = [".png", ".jpg", ".webp", ".tif", *filter(imaging.can_write, (".avif", ".heic"))]
 
 
 def packet(inside=TITLE, head=b""):

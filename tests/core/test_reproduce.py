@@ -14,7 +14,7 @@ from PIL import Image
 
 from genloom import Batch, Cardinality, Kind, Record, Run, Stage, hookimpl, load_pipeline, reproduce
 from genloom.cli import main
-from genloom.engine.cutting import TILE
+from genloom.engine.cutting import SIDES
 from genloom.errors import (
     GenloomError,
     ImageError,
@@ -261,7 +261,7 @@ def test_a_record_that_does_not_hold_is_an_error(go, again, tmp_path, changes, e
 def test_each_model_cuts_into_the_tiles_of_then(go, again, tmp_path):
     path = go("load", DENOISE, "save")["a.png"]
     model = Record.read(path).models[0].model_dump()
-    assert model["tile"] == TILE
+    assert model["tile"] == SIDES[0]
     with pytest.raises(GenloomError, match="the setting 'tile' is not right"):
         again(sidecar(tmp_path, path, models=[{**model, "tile": 1}]))
     made = again(sidecar(tmp_path, path, models=[{**model, "tile": 32}]))

@@ -19,6 +19,7 @@ from genloom.testing import FakeRun, check_stage, image_batch
 from genloom.types import Batch, Item
 
 AVIF = pytest.mark.skipif(".avif" not in imaging.WRITABLE, reason="Pillow has no AVIF")
+HEIC = pytest.mark.skipif(not imaging.can_write(".heic"), reason="needs pillow-heif")
 
 
 def item(name="photo", source=None):
@@ -39,7 +40,12 @@ def item(name="photo", source=None):
         ("png", "a/b.jpg", ".png"),
         ("jpg", None, ".jpg"),
         ("webp", "b.png", ".webp"),
+        ("same", "a/b.mpo", ".jpg"),
+        ("same", "a/b.MPO", ".jpg"),
         pytest.param("avif", "b.png", ".avif", marks=AVIF),
+        pytest.param("heic", "b.png", ".heic", marks=HEIC),
+        pytest.param("same", "b.HEIC", ".HEIC", marks=HEIC),
+        pytest.param("same", "b.hif", ".hif", marks=HEIC),
         ("tiff", "b.tif", ".tiff"),
         ("bmp", "b.png", ".bmp"),
     ],
@@ -49,7 +55,12 @@ def test_the_ending_is_that_of_the_format_or_of_the_source(format, source, endin
 
 
 @pytest.mark.parametrize(
-    "format", ["png", "jpg", "webp", pytest.param("avif", marks=AVIF), "tiff", "bmp"]
+    "format",
+    [
+        *("png", "jpg", "webp", "tiff", "bmp"),
+        pytest.param("avif", marks=AVIF),
+        pytest.param("heic", marks=HEIC),
+    ],
 )
 def test_each_format_is_what_is_written(format):
     run = FakeRun()
@@ -58,7 +69,7 @@ def test_each_format_is_what_is_written(format):
     assert [item.key for item in result.items] == [item.key for item in batch.items]
     assert len(run.files) == 2
     with Image.open(run.files[0]) as image:
-        assert image.format == {"jpg": "JPEG"}.get(format, format.upper())
+        assert image.format == {"jpg": "JPEG", "heic": "HEIF"}.get(format, format.upper())
         assert np.abs(np.asarray(image).astype(int) - batch.pixels[0]).max() < 24
 
 
@@ -68,6 +79,12 @@ def test_avif_is_refused_at_once_where_pillow_has_it_not(monkeypatch):
         ValueError, match="this Pillow cannot write avif; the one that pip brings can"
     ):
         Save(format="avif")
+
+
+def test_heic_is_refused_at_once_where_nothing_writes_it(monkeypatch):
+    monkeypatch.delitem(imaging.WRITABLE, ".heic", raising=False)
+    with pytest.raises(ValueError, match="pip install pillow-heif"):
+        Save(format="heic")
 
 
 @AVIF
@@ -240,6 +257,15 @@ def test_a_lossless_webp_stays_lossless_unless_a_format_is_asked_for(go, tmp_pat
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/a.webp")), pixels)
     go("{format: webp, quality: 50}")
     assert (np.asarray(Image.open(tmp_path / "out/a.webp")) != pixels).any()
+
+
+def test_the_first_picture_of_an_mpo_becomes_a_jpeg_and_the_rest_is_noted(go, tmp_path):
+    first, second = (Image.new("RGB", (16, 8), name) for name in ("red", "blue"))
+    first.save(tmp_path / "in/a.mpo", "MPO", save_all=True, append_images=[second])
+    report = go()
+    with Image.open(tmp_path / "out/a.jpg") as image:
+        assert (image.format, image.getpixel((3, 3))[0] > 200) == ("JPEG", True)
+    assert "only the first frame was read; 1 left out" in str(report.notes)
 
 
 def test_modes_and_depths_come_back_as_they_were(go, tmp_path):

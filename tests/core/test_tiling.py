@@ -32,6 +32,24 @@ def test_spans_keep_every_pixel_once_and_stay_clear_of_inner_edges(blocks, multi
         assert span.keep_to == length or span.start + span.length - span.keep_to >= margin
 
 
+@given(
+    length=st.integers(1, 3000),
+    multiple=st.sampled_from([1, 2, 8, 48]),
+    margin=st.integers(0, 60),
+    spare=st.integers(1, 30),
+)
+def test_the_shortest_tiles_are_as_few_and_no_shorter_ones_would_do(
+    length, multiple, margin, spare
+):
+    tile = (-(-2 * margin // multiple) + spare) * multiple
+    count = len(tiling.spans(length, tile, margin, multiple))
+    short = tiling.shortest(length, tile, margin, multiple)
+    assert short <= tile and short % multiple == 0
+    assert len(tiling.spans(length, short, margin, multiple)) == count
+    if count > 1 and short - multiple >= 2 * margin + multiple:
+        assert len(tiling.spans(length, short - multiple, margin, multiple)) > count
+
+
 def test_a_picture_no_larger_than_a_tile_is_one_tile():
     assert len(list(tiling.tiles((64, 48), (64, 64), 10, 8))) == 1
 

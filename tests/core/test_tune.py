@@ -21,7 +21,7 @@ from genloom.cli import main
 from genloom.cli.tune import tuning_text
 from genloom.engine import tuned
 from genloom.engine.contest import HASTY, LATE, MARGIN, ONCE, ROUNDS, Trial, Way, contest
-from genloom.engine.cutting import TILE
+from genloom.engine.cutting import SIDES, TILE
 from genloom.engine.plan import _with
 from genloom.engine.samples import shaped
 from genloom.engine.settings import BATCH, BATCH_PIXELS, RunSettings
@@ -157,7 +157,7 @@ def test_tuning_tries_all_steps_keeps_the_answer_and_leaves_nothing_else(blur, p
     assert (found.before.tile, found.before.batch) == (0, BATCH)
     tried = {what: [one for one in found.trials if one.what == what] for what in STEPS}
     assert next(one.name for one in tried["provider"]) == "cpu fp32"
-    assert [one.name for one in tried["tile"]] == ["384", "768", "1536"]
+    assert [one.name for one in tried["tile"]] == ["384", "768", "1024", "1536"]
     assert [one.name for one in tried["batch"]] == [f"{n} of 256×256" for n in (1, 4, 16)]
     for trials in tried.values():
         assert sum(one.taken for one in trials) == (1 if trials else 0)
@@ -271,7 +271,7 @@ def test_a_run_uses_what_was_found_where_nothing_is_asked(blur):
 def test_other_settings_than_it_was_found_for_leave_it_aside(blur, settings):
     keep(blur)
     plan = blur.plan("in", "out", **settings)
-    assert (plan.tuned, plan.tile, plan.batch_pixels) == ({}, TILE, BATCH_PIXELS)
+    assert (plan.tuned, plan.tile, plan.batch_pixels) == ({}, SIDES[0], BATCH_PIXELS)
 
 
 def test_an_answer_for_another_provider_is_left_aside_when_one_is_asked_for(blur):
@@ -298,7 +298,7 @@ def test_a_tuned_fp32_is_not_compared_again_and_a_lower_one_still_is(many):
 def test_where_the_provider_that_was_found_is_gone_the_run_does_as_if_untuned(blur):
     keep(blur, provider="gone")
     plan = blur.plan("in", "out")
-    assert (plan.tuned, plan.providers, plan.tile) == ({}, {"tiny-image": "cpu"}, TILE)
+    assert (plan.tuned, plan.providers, plan.tile) == ({}, {"tiny-image": "cpu"}, SIDES[0])
     untuned = blur.plan("in", "out", tuned=False)
     assert (plan.workers, plan.batch, plan.batch_pixels) == (
         untuned.workers,
@@ -419,7 +419,7 @@ def test_the_slowest_of_several_models_decides_what_is_of_the_whole_run(place, c
     plan = loaded.plan("in", "out")
     assert (plan.workers, plan.batch, plan.batch_pixels) == (5, 64, 9999)
     assert plan.models["tiny-image"].tile == 512 and plan.models["tiny-vae"].tile == TILE
-    assert plan.tile == TILE  # they differ, and the record tells both
+    assert plan.tile == TILE  # the larger; the record tells both
     loaded.run("in", "out")
     models = Record.read(place / "out/p0.png").models
     assert {one.name: one.tile for one in models} == {"tiny-image": 512, "tiny-vae": TILE}
@@ -435,7 +435,7 @@ def test_tuned_or_not_the_pixels_and_the_fingerprint_are_the_same_and_the_record
             apart = np.asarray(one, int) - np.asarray(other, int)
         assert np.abs(apart).max() <= 1
     assert Record.read(place / "tuned/p0.png").models[0].tile == 16
-    assert Record.read(place / "plain/p0.png").models[0].tile == TILE
+    assert Record.read(place / "plain/p0.png").models[0].tile == SIDES[0]
     assert blur.run("in", "plain").skipped == 3  # tuned since: nothing is done again
 
 

@@ -74,7 +74,8 @@ def shared(command: F) -> F:
                 "--tile",
                 type=click.IntRange(0),
                 default=0,
-                help="Side of the tiles of large pictures; 0 for what was tuned, else 1536.",
+                help="Longest side of the tiles of large pictures; 0 for what was tuned, "
+                "else 768 to 1536, as suits the model.",
             ),
             click.option(
                 "--precision",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from genloom.catalog import Catalog
-from genloom.engine.cutting import TILE
 from genloom.engine.model import CompiledModel
 from genloom.engine.settings import BATCH, BATCH_PIXELS, RunSettings
 from genloom.errors import GenloomError, MissingRequirement, PluginError
@@ -53,7 +52,7 @@ def compiled(
         bundle,
         catalog.backend(bundle.card.family),
         compile_graph,
-        tile=settings.tile or TILE,
+        tile=settings.tile,
         precision=settings.precision,
         floor=settings.precision_floor,
         spare=on_cpu if falls_back else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from math import inf, isqrt
 
 from genloom.card import Card
 from genloom.engine import shapes, tiling
@@ -10,7 +10,12 @@ from genloom.errors import ModelError
 from genloom.limits import MAX_TILES
 
 TILE = 1536
-"""Side of a tile in pixels, unless asked otherwise: large enough that the overlap costs little."""
+"""Side in pixels of the largest tile that is taken unasked, and of all that are blended."""
+
+SIDES = (768, 1024, TILE)
+WORTH = 1.07
+"""Unless asked otherwise, the side is the smallest of these for which no more than so many times
+the pixels are computed: what a network holds for a tile grows with its pixels."""
 
 LARGE_TILE = 512
 """The same where a picture is too large for memory, so that its tiles are none of the trouble: what
@@ -20,16 +25,30 @@ LEAST_TILE = 64
 """Side that no tile is cut below because memory ran out."""
 
 
+def usual_side(card: Card) -> int:
+    """Side of the tiles of a model unless asked otherwise; see `SIDES`."""
+    if card.receptive_field == "global" or card.size.fixed is not None:
+        return TILE
+    step, margin = card.size.step, card.receptive_field // 2
+
+    def work(side: int) -> float:
+        side = side // step * step
+        kept = (side - 2 * margin) // step * step
+        return (side / kept) ** 2 if kept > 0 else inf
+
+    return next((side for side in SIDES if work(side) <= WORTH * work(TILE) < inf), TILE)
+
+
 class Cutting:
     """Cuts pictures for a model into tiles of one size.
 
     Args:
         card: of the model.
-        tile: side of the tiles in pixels, as asked.
+        tile: longest side of the tiles in pixels, as asked; 0 for what is usual for the model.
     """
 
-    def __init__(self, card: Card, tile: int = TILE) -> None:
-        self._card, self.tile = card, tile
+    def __init__(self, card: Card, tile: int = 0) -> None:
+        self._card, self.tile = card, tile or usual_side(card)
 
     def __str__(self) -> str:
         """In words, for `genloom plan`."""
@@ -85,6 +104,19 @@ class Cutting:
             return height, width
         return min(side, height), min(side, width)
 
+    def _evened(self, height: int, width: int, tile: tuple[int, int]) -> tuple[int, int]:
+        """The smallest tile of which a picture needs no more, where any gives the same result."""
+        card, rule = self._card, self._card.size
+        if card.receptive_field == "global" or rule.fixed is not None:
+            return tile
+        least, margin = -(-rule.minimum // rule.step) * rule.step, card.receptive_field // 2
+        rows, columns = (
+            max(least, tiling.shortest(length, side, margin, rule.step))
+            for length, side in zip((height, width), tile, strict=True)
+        )
+        longer = max(rows, columns)
+        return (longer, longer) if rule.square else (rows, columns)
+
     def _work(self, height: int, width: int, tile: tuple[int, int]) -> float:
         """How many times the pixels of a picture tiles of a size have together."""
         margin, step = self._margin or 0, self._card.size.step
@@ -136,8 +168,8 @@ class Cutting:
                 got=f"{width}×{height}",
                 hint="Put a `resize` before it, or import it with `--overlap`, to be cut",
             )
-        if margin is None or not cut:
-            tile = (height, width)
+        whole = margin is None or not cut
+        tile = (height, width) if whole else self._evened(height, width, tile)
         if few_shapes and card.receptive_field != "global" and rule.fixed is None:
             one = shapes.tile(
                 height,

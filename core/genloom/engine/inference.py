@@ -32,7 +32,8 @@ class ImageInference:
         networks: its compiled graphs.
         fallback: where they compute.
         call: calls a graph.
-        tile: side in pixels of the tiles that large pictures are cut into.
+        tile: longest side in pixels of the tiles that large pictures are cut into; 0 for what is
+            usual for the model.
         batch: pictures, or tiles of them, that go into one call where the network gains by it.
         batch_pixels: pixels of such a call at the most; 0 for no such bound.
     """

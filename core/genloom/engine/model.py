@@ -13,7 +13,7 @@ from genloom import imaging
 from genloom.backend import Backend
 from genloom.card import Card
 from genloom.engine.arrays import joined, with_channels
-from genloom.engine.cutting import TILE, Cutting
+from genloom.engine.cutting import Cutting
 from genloom.engine.fallback import Fallback
 from genloom.engine.inference import ImageInference
 from genloom.engine.networks import FLOOR, Compile, Form, Networks
@@ -34,7 +34,8 @@ class CompiledModel:
         bundle: the model on disk.
         backend: what its family means.
         compile: makes a network of the bytes of a graph, in a precision.
-        tile: side in pixels of the tiles that large pictures are cut into.
+        tile: longest side in pixels of the tiles that large pictures are cut into; 0 for what is
+            usual for the model.
         precision: as in `genloom.RunSettings`.
         floor: its `precision_floor`.
         spare: compiles for the CPU what another provider has no memory for; None where that is
@@ -49,14 +50,14 @@ class CompiledModel:
         backend: Backend,
         compile: Compile,
         *,
-        tile: int = TILE,
+        tile: int = 0,
         precision: str = EXACT,
         floor: float = FLOOR,
         spare: Compile | None = None,
         batch: int = 1,
         batch_pixels: int = 0,
     ) -> None:
-        self.bundle, self.backend, self.tile = bundle, backend, tile
+        self.bundle, self.backend = bundle, backend
         self.networks = Networks(bundle, compile, precision, floor)
         self.fallback = Fallback(
             bundle.card.name, self.networks, Networks(bundle, spare) if spare else None
@@ -95,6 +96,11 @@ class CompiledModel:
     def cutting(self) -> Cutting:
         """How large pictures are put through it."""
         return self.images.cutting
+
+    @property
+    def tile(self) -> int:
+        """Longest side in pixels of the tiles that large pictures are cut into."""
+        return self.cutting.tile
 
     def network(self, part: str) -> Network:
         """The compiled graph of a part; compiled once."""

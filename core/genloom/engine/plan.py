@@ -107,9 +107,8 @@ class Plan:
 
     @property
     def tile(self) -> int:
-        """Side of the tiles, where all models agree on one; else that which was asked for."""
-        sides = {model.tile for model in self.models.values()}
-        return sides.pop() if len(sides) == 1 else self.settings.tile or TILE
+        """Longest side of the tiles of any model; without one, that which was asked for."""
+        return max((m.tile for m in self.models.values()), default=self.settings.tile or TILE)
 
     @property
     def codecs(self) -> int:

@@ -34,8 +34,8 @@ class RunSettings:
         workers: pictures computed at a time, and threads that decode and write; 0 for what was
             tuned, else as many as there are cores, which always decode and write.
         batch: pictures of one shape in one call; 0 lets the engine choose by their size.
-        tile: side in pixels of the tiles that large pictures are cut into; 0 for what was tuned,
-            else 1536.
+        tile: longest side in pixels of the tiles that large pictures are cut into; 0 for what was
+            tuned, else 768, 1024 or 1536: the smallest that costs the model hardly any time.
         precision: what networks compute in: `fp32`, `bf16`, `fp16`, or `auto` for the fastest that
             the provider has, or `int8` for models that `genloom quantize` made. The first results
             of a lower precision are compared with those of fp32, which is taken where they are

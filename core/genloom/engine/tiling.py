@@ -67,6 +67,16 @@ def spans(length: int, tile: int, margin: int, multiple: int) -> list[Span]:
     return found
 
 
+def shortest(length: int, tile: int, margin: int, multiple: int) -> int:
+    """Length of the shortest tiles that cover an axis in as few as those of length `tile` do.
+
+    It is a multiple of `multiple`, as `tile` is; the rest is as for `spans`.
+    """
+    count = len(spans(length, tile, margin, multiple))
+    lost, whole = (-(-one // multiple) * multiple for one in (2 * margin, length))
+    return -(-(whole + (count - 1) * lost) // (count * multiple)) * multiple
+
+
 def tiles(
     size: tuple[int, int], tile: tuple[int, int], margin: int, multiple: int
 ) -> Iterator[Tile]:

@@ -22,7 +22,7 @@ from genloom.catalog import Catalog
 from genloom.engine import tuned
 from genloom.engine.compiling import runtime_named
 from genloom.engine.contest import Outcome, Trial, Way, contest
-from genloom.engine.cutting import TILE
+from genloom.engine.cutting import SIDES, usual_side
 from genloom.engine.networks import apart
 from genloom.engine.plan import Plan, parallel
 from genloom.engine.recording import ON_PROCESSOR
@@ -34,7 +34,7 @@ from genloom.pipeline import Pipeline
 from genloom.runtime import EXACT, INT8, Network, Runtime, Settings
 
 SECONDS = 60.0
-TILES = (384, 768, 1536)
+TILES = (384, *SIDES)
 BATCHES = (1, 4, 16, 64)
 BATCH_SIDE = 256
 """Side of the pictures that batches are measured with."""
@@ -243,9 +243,9 @@ class _Tuner:
         if card.receptive_field == "global" or card.size.fixed is not None or load is None:
             return 0
         margin = card.receptive_field // 2
-        sides = [side // card.size.step * card.size.step for side in (*TILES, TILE)]
+        sides = [side // card.size.step * card.size.step for side in TILES]
         sides = sorted({side for side in sides if side >= max(64, 4 * margin)})
-        now = TILE // card.size.step * card.size.step
+        now = usual_side(card) // card.size.step * card.size.step
         if now not in sides:
             return 0
         ways = [self._tile(load, side, margin, card) for side in sides]

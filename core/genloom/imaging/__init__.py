@@ -15,7 +15,7 @@ or a conversion cannot keep is said in the notes that `read`, `encode` and `writ
 from __future__ import annotations
 
 from genloom.imaging.detail import Place, around, enlarged, most_detailed, outlined
-from genloom.imaging.formats import READABLE, SILENT, WRITABLE
+from genloom.imaging.formats import READABLE, SILENT, WRITABLE, can_write
 from genloom.imaging.reading import Picture, decoded_bytes, probe, read, read_record
 from genloom.imaging.resizing import resize
 from genloom.imaging.writing import encode, record_options, write
@@ -29,6 +29,7 @@ __all__ = [
     "Picture",
     "Place",
     "around",
+    "can_write",
     "decoded_bytes",
     "encode",
     "enlarged",

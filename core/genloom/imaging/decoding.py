@@ -13,6 +13,7 @@ from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging import deep, guard, png_chunks
 from genloom.imaging.formats import DECODERS
+from genloom.imaging.heif import colour_notes
 from genloom.imaging.metadata import ORIENTATION, descriptive_exif, dpi_of, exif_of
 from genloom.imaging.modes import PALETTE_MODES, stored_samples
 from genloom.imaging.png import RECORD
@@ -167,6 +168,8 @@ def _described(raw: Raw, image: Image.Image, file: BinaryIO) -> Raw:
         notes.append(BAD_EXIF)
     if image.format == "HEIF" and (depth := image.info.get("bit_depth", 8)) > 8:
         notes.append(f"{depth}-bit picture was read with 8 bits")
+    if image.format == "HEIF":
+        notes += colour_notes(image.info)
     if frames := _frames(image, file) - 1:
         many = frames if frames < MAX_FRAMES else f"{MAX_FRAMES} or more"
         notes.append(f"only the first frame was read; {many} left out")

@@ -33,12 +33,11 @@ WRITABLE: dict[str, str] = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
     **({".avif": "AVIF"} if HAS_AVIF else {}),
+    **(dict.fromkeys((".heic", ".heif", ".hif"), "HEIF") if HAS_HEIF else {}),
 }
-"""File endings that can be written, with the name of their format."""
+"""File endings that can be written, with the name of their format; HEIF if `can_write` says so."""
 
-READABLE: frozenset[str] = frozenset(
-    {*WRITABLE, ".mpo", ".pbm", *((".heic", ".heif", ".hif") if HAS_HEIF else ())}
-)
+READABLE: frozenset[str] = frozenset({*WRITABLE, ".mpo", ".pbm"})
 """Lower-case file endings that a folder walk picks up."""
 
 # Only these decoders are ever tried: some of Pillow's others run programs (EPS) or fetch files.
@@ -56,6 +55,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "JPEG": frozenset({"icc", "exif", "xmp", "dpi"}),
     "WEBP": frozenset({"icc", "exif", "xmp", "alpha"}),
     "AVIF": frozenset({"icc", "exif", "xmp", "alpha"}),
+    "HEIF": frozenset({"icc", "exif", "xmp", "alpha"}),
     "GIF": frozenset({"alpha", "palette"}),
     "BMP": frozenset({"dpi", "palette"}),
     "PPM": frozenset(),
@@ -83,6 +83,20 @@ _PLUGINS = (
     *(("Avif",) if HAS_AVIF else ()),
 )
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+def can_write(ending: str) -> bool:
+    """Whether pictures can be written under an ending here.
+
+    The package pillow-heif, which always reads HEIC, may have been built without its encoder.
+    """
+    format = WRITABLE.get(ending.lower())
+    return format is not None and (format != "HEIF" or _encodes_heif())
+
+
+@cache
+def _encodes_heif() -> bool:
+    return bool(import_module("pillow_heif").libheif_info()["HEIF"])
 
 
 def prepare_pillow() -> None:

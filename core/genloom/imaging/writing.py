@@ -12,7 +12,8 @@ import numpy as np
 from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging.fitting import Sheet, fit, leave_out
-from genloom.imaging.formats import WRITABLE, check_size, prepare_pillow, telling
+from genloom.imaging.formats import WRITABLE, can_write, check_size, prepare_pillow, telling
+from genloom.imaging.heif import heif_options
 from genloom.imaging.jpeg import write_jpeg
 from genloom.imaging.metadata import EXIF_PREFIX
 from genloom.imaging.palette import indexed
@@ -75,10 +76,11 @@ def encode(
         ending: such as `.png`; decides the format.
         alpha: H×W of any size (resized to the pixels) and any of the three types.
         info: bits to write, and the metadata; by default 8 bits and none.
-        quality: 0 to 100, for JPEG, WebP and AVIF; at 100, or if `info` says so, WebP is lossless.
+        quality: 0 to 100, for JPEG, WebP, AVIF and HEIC; at 100, or if `info` says so, WebP is
+            lossless.
         palette: whether a picture whose `info.mode` is `palette` becomes one again.
         record: how the picture was made, a text of ASCII such as `Run.record` gives; in PNG a text
-            chunk, in JPEG, WebP, TIFF and AVIF XMP; formats that are `SILENT` go without.
+            chunk, in JPEG, WebP, TIFF, AVIF and HEIC XMP; formats that are `SILENT` go without.
     """
     with telling(Path(f"*{ending}"), "cannot be encoded"):
         sheet, file = _sheet(pixels, ending, alpha, info, quality, palette, record), io.BytesIO()
@@ -96,9 +98,10 @@ def _sheet(
     record: str,
 ) -> Sheet:
     """A picture made to fit its format."""
-    if ending.lower() not in WRITABLE:
+    if not can_write(ending):
         raise ImageError(
-            f"pictures cannot be written as '{ending}'", expected=", ".join(sorted(WRITABLE))
+            f"pictures cannot be written as '{ending}'",
+            expected=", ".join(filter(can_write, sorted(WRITABLE))),
         )
     prepare_pillow()
     sheet = Sheet(
@@ -241,6 +244,18 @@ def _avif(sheet: Sheet, file: BinaryIO) -> None:
     )
 
 
+def _heif(sheet: Sheet, file: BinaryIO) -> None:
+    _save(
+        file,
+        _pillow(sheet.samples.whole),
+        "HEIF",
+        icc_profile=sheet.info.icc,
+        exif=sheet.info.exif,
+        xmp=sheet.info.xmp,
+        **heif_options(sheet.samples.shape, sheet.quality),
+    )
+
+
 def _gif(sheet: Sheet, file: BinaryIO) -> None:
     samples = sheet.samples.whole
     if samples.shape[2] == 1:
@@ -274,6 +289,7 @@ _ENCODERS: dict[str, Callable[[Sheet, BinaryIO], None]] = {
     "AVIF": _avif,
     "BMP": _bmp,
     "GIF": _gif,
+    "HEIF": _heif,
     "JPEG": _jpeg,
     "PNG": _png,
     "PPM": _ppm,

@@ -258,6 +258,9 @@ def _compiled(
     options.log_severity_level = 4  # as above
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
+    if provider == "cpu":
+        # Planned for a shape, all of a call lies in one block: beside the blocks of its first call.
+        options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if settings.precision == INT8 and "vnni" not in machine.processor():
         # Others add products up in 16 bits, which overflow, unless told not to; which is slow.

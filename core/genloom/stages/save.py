@@ -23,6 +23,11 @@ FIELDS = tuple((name, "", None) for name in ("folder", "stem", "name"))
 
 Provenance = Literal["file", "sidecar", "off"]
 
+_LACKING = {
+    "avif": "this Pillow cannot write avif; the one that pip brings can",
+    "heic": "heic is written by the package pillow-heif with its encoder: pip install pillow-heif",
+}
+
 
 def write_sidecar(path: Path, record: str) -> None:
     """Write a record beside the file that `run.output` gave the path of."""
@@ -77,7 +82,7 @@ class Save(Stage):
 
     Args:
         format: the file format; `same` keeps that of the source where it can be written, else PNG:
-            HEIC, say, and PBM, whose pixels are black or white.
+            PBM, say, whose pixels are black or white. `heic` needs the package pillow-heif.
         quality: of lossy formats, 1 to 100.
         palette: whether a picture that came with a palette is given one again.
         to: where below OUT, without ending; `{folder}` and `{stem}` are those of the source.
@@ -88,15 +93,15 @@ class Save(Stage):
 
     name, takes, gives = "save", Kind.IMAGE, Kind.IMAGE
     writes = True
-    format: Literal["same", "png", "jpg", "webp", "avif", "tiff", "bmp"] = "same"
+    format: Literal["same", "png", "jpg", "webp", "avif", "heic", "tiff", "bmp"] = "same"
     quality: Annotated[int, Ge(1), Le(100)] = 95
     palette: bool = True
     to: str = "{folder}/{stem}"
     provenance: Provenance = "file"
 
     def __post_init__(self) -> None:
-        if self.format != "same" and f".{self.format}" not in imaging.WRITABLE:
-            raise ValueError(f"this Pillow cannot write {self.format}; the one that pip brings can")
+        if self.format != "same" and not imaging.can_write(f".{self.format}"):
+            raise ValueError(_LACKING[self.format])
         check_pattern(self.to)
 
     def __call__(self, batch: Batch, run: Run) -> Batch:
@@ -130,4 +135,6 @@ class Save(Stage):
         if self.format != "same":
             return f".{self.format}"
         own = item.source.suffix if item.source is not None else ""
-        return own if own.lower() in imaging.WRITABLE else ".png"
+        if own.lower() == ".mpo":  # a JPEG with further pictures behind it
+            return ".jpg"
+        return own if imaging.can_write(own) else ".png"
