@@ -30,7 +30,7 @@ class StylizerConfig:
         width: channels at a quarter of the picture's size.
         blocks: residual blocks.
         period: pixels after which the texture repeats that the network sees beside a picture; it
-            begins as a square of half that side in the middle of the style's picture.
+            begins as the middle of the style's picture, without slow changes of light and colour.
         features: feature maps that styles are compared in: those of `random` filters, or those of
             `vgg19` or `efficientnet`, where their weights are at hand.
         texture: weight of the difference of their Gram matrices.

@@ -67,7 +67,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: AdainConfig, channels: int) -> None:
         super().__init__()
-        width, side = config.width, config.period // (2 * MULTIPLE)
+        width, side = config.width, config.period // MULTIPLE
         half, quarter = max(1, width // 2), max(1, width // 4)
         self.texture = Texture(0.5 * torch.randn(1, width, side, side))
         known = width

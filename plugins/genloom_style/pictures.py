@@ -49,12 +49,6 @@ def style_picture(path: Path, longest: int, channels: int, least: int) -> Tensor
     return image
 
 
-def squared(picture: Tensor, side: int) -> Tensor:
-    """The middle of a picture 1×C×H×W, side×side."""
-    top, left = ((length - side) // 2 for length in picture.shape[2:])
-    return picture[:, :, top : top + side, left : left + side]
-
-
 def style_crops(picture: Tensor, count: int, side: int) -> Tensor:
     """Random crops of a picture 1×C×H×W, turned by quarters and mirrored: count×C×side×side.
 

@@ -14,7 +14,8 @@ from genloom_style import StylizerConfig
 from genloom_style.content import check_crop, content_loss
 from genloom_style.discriminators import told_apart
 from genloom_style.network import MULTIPLE, Stylizers
-from genloom_style.pictures import squared, style_crops, style_picture
+from genloom_style.pictures import style_crops, style_picture
+from genloom_style.seams import detail, overlap, seamless
 from genloom_train.data import Samples
 from genloom_train.features import features, gram, gram_distance
 from genloom_train.options import TrainOptions
@@ -38,14 +39,14 @@ class StylizerTraining(Training):
     def __init__(self, config: StylizerConfig, shape: Shape, labels: Sequence[str] = ()) -> None:
         super().__init__(config, shape, labels)
         check_crop(shape, config)
-        least = max(config.period // 2, *shape[1:])
+        least = max(2 * overlap(config.period), *shape[1:])
         self._style = style_picture(config.style, config.style_size, shape[0], least)
         self._features = features(config.features)
         self._grams = [gram(maps) for maps in self._features(self._style)]
 
     def build(self) -> nn.Module:
         """Fresh networks."""
-        return Stylizers(self.config, squared(self._style, self.config.period // 2))
+        return Stylizers(self.config, detail(seamless(self._style, self.config.period)))
 
     def optimisers(self, module: nn.Module, options: TrainOptions) -> dict[str, Optimizer]:
         """One for the network, and one for the discriminator."""
