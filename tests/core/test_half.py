@@ -110,7 +110,8 @@ def test_the_bundles_in_half_precision_keep_their_ports_and_their_results(name, 
     found = apart(compiled(rounded(halved)).run(inputs), wanted)
     print(f"\n{name} {part}: {found:.1f} dB")  # the figures of the decision note
     assert found > 50 and apart(fast.run(inputs), wanted) > 50
-    assert len(halved) < 0.8 * len(graph) or len(graph) < 100_000
+    # What is looked up, such as the texture of a style, stays as it is.
+    assert len(halved) < 0.9 * len(graph) or len(graph) < 100_000
 
 
 def test_what_lies_around_the_network_stays_as_it_was():
