@@ -63,8 +63,8 @@ class NoiseLevelConfig:
     """The `model:` section of a recipe for an estimator of noise levels.
 
     Args:
-        filters: filters of each of the two layers that look at pixels.
-        width: channels of the layers that look at cells of 8×8 pixels.
+        filters: filters at each of three scales; they are given and do not learn.
+        width: channels of the layers that tell the level from what these find.
         layers: how many of these there are.
         sigma: largest noise it is trained on, in 8-bit units.
         weak: how much more of the weak noise there is: levels are sigma · u^weak, u uniform in 0
@@ -78,12 +78,15 @@ class NoiseLevelConfig:
         bars: share of training pictures with a bar of one colour, which has no noise and does not
             count.
         grey: share of training pictures that are grey.
-        reduced: share of training pictures that are reduced to half, which makes texture as fine as
-            noise; of the others a part as large is taken. At 0 crops stay whole.
+        reduced: share of training pictures that are texture as fine as noise: the finest of a few,
+            reduced to half, a quarter or an eighth and continued by its mirror image, or a random
+            field. Of the others a part as large is taken. At 0 crops stay whole.
+        white: share of training pictures whose level of white noise is told, the estimate that use
+            brings; the others train what does without it, and cost less time.
     """
 
-    filters: Width = 24
-    width: Width = 64
+    filters: Annotated[int, Interval(ge=4, le=96)] = 32
+    width: Annotated[int, Interval(ge=2, le=1024)] = 64
     layers: Count = 2
     sigma: Annotated[float, Interval(gt=0, le=100)] = 60.0
     weak: Annotated[float, Interval(ge=0.1, le=10)] = 1.5
@@ -95,6 +98,7 @@ class NoiseLevelConfig:
     bars: Annotated[float, Interval(ge=0, le=1)] = 0.15
     grey: Annotated[float, Interval(ge=0, le=1)] = 0.15
     reduced: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    white: Annotated[float, Interval(ge=0, le=1)] = 0.5
 
 
 class Denoiser(Backend):
@@ -111,10 +115,9 @@ class Denoiser(Backend):
 
 
 class NoiseLevel(Backend):
-    """Estimators: `estimator` takes `image`, gives `log_level` and `confidence`.
+    """Estimators: `estimator` takes `image` and `white_level` (σ / 255), gives `log_level`.
 
-    Both for cells of 8×8 pixels, N×H/8×W/8: the logarithm of the noise level in 8-bit units plus a
-    half, and the weight of that in a mean.
+    That is the logarithm of the noise level in 8-bit units plus a half, (N,).
     """
 
     family = "noise-level"

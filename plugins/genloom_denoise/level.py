@@ -7,57 +7,66 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from genloom.card import Card
+from genloom.errors import GenloomError
 from genloom.stage import Model
 from genloom.types import Array, Batch, Floats, as_float
 from genloom_denoise.estimate import SMALLEST, estimate_sigma_of
 
 CELL = 8
-"""Height and width of the cells of which the network makes an estimate each, in pixels."""
+"""Height and width of the cells over which the network averages what it finds, in pixels."""
 OFFSET = 0.5
 """Added to levels in 8-bit units before the logarithm, of which means and errors are taken."""
-PART = "estimator"
+PART, PORTS = "estimator", {"image", "white_level"}
+"""The part of a bundle that is asked, and what it takes."""
 SIDE, MOST = 128, 12
 """Height and width of a crop, and crops of a picture at the most; smaller pictures go whole."""
 PLACES = 8
 """Rows and columns of the places at which crops may lie."""
 LIVELY = 0.5
 """A crop counts that has this share of what the liveliest has in pixels that may show noise."""
-EXPLAINED, DOUBTED = 2.0, 0.5
-"""The network counts where it finds more than the one, or less than the other, of what white noise
-explains, both plus 1."""
+UNKNOWN = -1.0
+"""The level of white noise where there is no estimate of it."""
 STRONGEST = 100 / 255
 """The highest level that is ever told."""
+
+
+def check_estimator(card: Card) -> None:
+    """The network must take a picture and the level of white noise."""
+    inputs = set(card.parts[PART].inputs)
+    if inputs != PORTS:
+        raise GenloomError(
+            f"'{card.name}' estimates noise in another way",
+            expected=f"a network that takes {', '.join(sorted(PORTS))}",
+            got=", ".join(sorted(inputs)),
+            hint="Train it again: genloom train noise-level -o MODELS --data PHOTOGRAPHS",
+        )
 
 
 def noise_levels(batch: Batch, model: Model) -> Floats:
     """σ / 255 of each picture, (N,), 0 to `STRONGEST`.
 
-    The crops of a picture go into one call, and no other's, so the batch changes nothing.
+    The network is told how much white noise there would be. It sees the crops of a picture one
+    below the other, and no other's, so the batch changes nothing.
     """
     return np.array([_level(one, model) for one in batch], np.float32)
 
 
 def _level(picture: Batch, model: Model) -> float:
-    """σ of white noise; where that is far too little or much, what the network finds; on [0, 1].
-
-    Too little it is in JPEG files, too much where texture is as fine as noise.
-    """
+    """σ / 255 of one picture, 0 to `STRONGEST`."""
     crops = _crops(picture.pixels[0], picture.items[0].alpha)
-    found = _found(crops, picture, model)
-    if min(crops[0].shape[:2]) >= SMALLEST:
-        white = estimate_sigma_of([as_float(crop).transpose(2, 0, 1) for crop in crops])
-        if DOUBTED <= (found + 1) / (white + 1) < EXPLAINED:
-            found = white
-    return min(found / 255, STRONGEST)
+    padded = np.concatenate([_padded(crop) for crop in crops])
+    fitted = model.fit(Batch.images([picture.items[0]], padded[None]))
+    white = np.array([_white(crops)], np.float32)
+    found = model.run(PART, {"image": fitted.data, "white_level": white})
+    return min(max(math.exp(found["log_level"][0]) - OFFSET, 0.0) / 255, STRONGEST)
 
 
-def _found(crops: Sequence[Array], picture: Batch, model: Model) -> float:
-    """The level that the network finds in crops of a picture, in 8-bit units."""
-    padded = np.stack([_padded(crop) for crop in crops])
-    fitted = model.fit(Batch.images([picture.items[0]] * len(padded), padded))
-    maps = model.run(PART, {"image": fitted.data})
-    log_level = np.average(maps["log_level"], weights=maps["confidence"])
-    return max(math.exp(log_level) - OFFSET, 0.0)
+def _white(crops: Sequence[Array]) -> float:
+    """σ / 255 of white noise in crops of a picture; of pictures too small to tell, `UNKNOWN`."""
+    if min(crops[0].shape[:2]) < SMALLEST:
+        return UNKNOWN
+    return estimate_sigma_of([as_float(crop).transpose(2, 0, 1) for crop in crops]) / 255
 
 
 def _crops(pixels: Array, alpha: Array | None = None) -> list[Array]:

@@ -2,83 +2,165 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genloom.types import Floats
 from genloom_denoise import NoiseLevelConfig
-from genloom_denoise.level import CELL
+from genloom_denoise.level import CELL, OFFSET
 
-FAINTEST = 1e-3
-"""Added to energies (on [0, 1]) before the logarithm: a quarter of an 8-bit step."""
-CENTRE = 4.0
-"""Added to logarithms of energies, which then lie around 0."""
-MIDDLE = 2.0
+WAVE = 5
+"""Height and width of the filters, in pixels."""
+SCALES = (1, 2, 4)
+"""How much smaller the pictures are that the filters look at."""
+POWERS = (-3.0, -1.0, 0.5, 2.0)
+"""Powers of the means over cells: of calm cells mostly, to lively ones mostly."""
+CALM = -3.0
+"""Power of a cell's energy by which it counts where the calmest are looked at together."""
+FAINTEST = 0.3
+"""Added to energies in 8-bit units before the logarithm: what rounding leaves of nothing."""
+FLAT = 0.2 / 255
+"""How far apart values of a cell of one colour are at the most."""
+MIDDLE, SPREAD = 1.0, 1.5
+"""What the logarithms of energies are about, and how far around it they lie."""
+START = 2.0
 """What the logarithm of a level is about, where training begins."""
 LEAK = 0.1
-"""Slope below zero, so that no layer over cells falls silent."""
-CALM, LEVELS = 2.0, (-1.0, 5.0)
-"""How much less a cell counts for each step that it seems noisier, and steps that there are."""
-SUREST = 4.0
-"""Largest logarithm of a confidence, and smallest, negated."""
+"""Slope below zero."""
+EMPTY = 1e-4
+"""Added to means, which are 0 where all cells are of one colour."""
+LEAST = 1e-9
+"""What is divided by, at least, where no cell counts."""
+EVIDENCE = 4
+"""Numbers by which a verdict weighs the estimate of white noise."""
+COLOURS = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
+"""Luma, and the differences of blue and of red from it (BT.601)."""
 
 
 class NoiseLevelNetwork(nn.Module):
-    """Pictures N×3×H×W, H and W multiples of `CELL` → maps of N×H/8×W/8.
+    """Pictures N×3×H×W, H and W multiples of `CELL`, and levels of white noise → levels (N,).
 
-    What two layers of filters find is averaged, as absolute values, over cells of 8×8 pixels. Of
-    the logarithms of these energies, and of the cell's mean colour, a few layers over cells make an
-    estimate for each cell and say how sure it is; behind the first they know what there is in the
-    rest of the picture, whose calm parts show what of the others is noise. The filters begin
-    without a mean, so that they see noise before they see pictures.
+    What waves of a cosine transform find at three scales is averaged over cells of 8×8 pixels, and
+    that over the picture in several ways, from which calm cells decide to which lively ones do:
+    noise is everywhere, texture mostly is not, and its amplitudes fall where those of noise do not.
+    Also over the calmest cells together, by all fine waves. From the logarithms of these means a
+    few layers tell the level. The waves do not learn.
     """
+
+    waves: Tensor
 
     def __init__(self, config: NoiseLevelConfig, channels: int = 3) -> None:
         super().__init__()
-        filters, width = config.filters, config.width
-        self.fine = nn.Conv2d(channels, filters, 5, padding=2, padding_mode="replicate")
-        self.coarse = nn.Conv2d(filters, filters, 3, stride=2, padding=1, padding_mode="replicate")
-        self.enter = nn.Conv2d(2 * filters + channels, width, 1)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate")
-            for _ in range(config.layers)
-        )
-        self.context = nn.Linear(width, width)
-        self.tail = nn.Conv2d(width, 2, 1)
+        self.register_buffer("waves", torch.from_numpy(_waves(config.filters)))
+        width = config.width
+        found = len(SCALES) * config.filters * (len(POWERS) + 2) + channels + 1
+        sizes = [found, *[width] * config.layers]
+        self.layers = nn.ModuleList(map(nn.Linear, sizes[:-1], sizes[1:]))
+        self.tail = nn.Linear(width, 1)
+        self.verdict = Verdict(width)
         with torch.no_grad():
-            self.fine.weight -= self.fine.weight.mean((1, 2, 3), keepdim=True)
-            if self.fine.bias is not None:
-                self.fine.bias.zero_()
             self.tail.weight *= 0.1
-            self.context.weight.zero_()  # what is summed over a picture must not lead at first
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Logarithm of the noise level in 8-bit units plus `OFFSET`, and confidence, above 0."""
-        fine = self.fine(image)
-        coarse = self.coarse(functional.relu(fine))
-        x = torch.cat(
-            [_energies(fine, CELL), _energies(coarse, CELL // 2), _mean(image, CELL)], dim=1
+    def forward(self, image: Tensor, white_level: Tensor) -> Tensor:
+        """Logarithm of the noise level in 8-bit units plus `OFFSET`, (N,).
+
+        `white_level` is what the estimate of white noise finds, σ / 255, (N,); below 0 unknown.
+        """
+        with torch.no_grad():
+            x = self._statistics(image)
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), LEAK)
+        found: Tensor = self.tail(x)[:, 0] + START
+        shift: Tensor = self.verdict(x, found, white_level)
+        return found + shift
+
+    def _statistics(self, image: Tensor) -> Tensor:
+        """What is found in pictures, N×C, about -1 to 2."""
+        responses = [self._responses(image, scale) for scale in SCALES]
+        absolute, squares = (
+            torch.cat([_cells(kind(r), s) for r, s in zip(responses, SCALES, strict=True)], 1)
+            for kind in (torch.abs, torch.square)
         )
-        x = functional.leaky_relu(self.enter(x), LEAK)
-        for index, layer in enumerate(self.layers):
-            x = x + functional.leaky_relu(layer(x), LEAK)
-            if index == 0:
-                x = x + self.context(x.mean((2, 3)))[..., None, None]
-        found, sure = self.tail(x).float().unbind(1)
-        found = found + MIDDLE
-        calm = CALM * found.detach().clamp(*LEVELS)
-        return found, (sure.clamp(-SUREST, SUREST) - calm).exp()
+        lively = _lively(image)
+        share = lively.mean((2, 3))
+        counting = lively / share.clamp_min(LEAST)[..., None, None]
+        energies = absolute + FAINTEST
+        means = [((energies**p * counting).mean((2, 3)) + EMPTY).pow(1 / p).log() for p in POWERS]
+        peaks = (((squares + FAINTEST**2).sqrt() * counting).mean((2, 3)) + EMPTY).log()
+        calm = self._calmness(energies) * counting
+        together = (energies * calm).sum((2, 3)) / calm.sum((2, 3)).clamp_min(LEAST)
+        calmest = together.clamp_min(FAINTEST).log()
+        logs = torch.cat([*means, peaks, calmest], 1)
+        colour = (_cells(image, 1) * counting).mean((2, 3))
+        return torch.cat([(logs - MIDDLE) / SPREAD, colour, share], 1)
+
+    def _calmness(self, energies: Tensor) -> Tensor:
+        """How much cells count for what the calmest of them hold, N×1×h×w."""
+        fine = energies[:, : 2 * len(self.waves)]
+        return (CALM * fine.log().mean(1, keepdim=True)).exp()
+
+    def _responses(self, image: Tensor, scale: int) -> Tensor:
+        """What the waves find in pictures reduced, in 8-bit units."""
+        small = functional.avg_pool2d(image, scale) if scale > 1 else image
+        around = functional.pad(small, (WAVE // 2,) * 4, mode="replicate")
+        return 255 * functional.conv2d(around, self.waves)
 
 
-def pooled(log_level: Tensor, confidence: Tensor) -> Tensor:
-    """The estimate for each picture, (N,): the mean of its cells weighted by confidence."""
-    return (log_level * confidence).sum((1, 2)) / confidence.sum((1, 2))
+class Verdict(nn.Module):
+    """How far the level of a picture moves towards that of white noise.
+
+    Where a picture holds white noise the estimate of it is right to a few hundredths; in texture it
+    is too high, and in JPEG files and for coloured blotches too low.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width + EVIDENCE, width // 2)
+        self.tail = nn.Linear(width // 2, 1)
+
+    def forward(self, picture: Tensor, found: Tensor, white_level: Tensor) -> Tensor:
+        """The shift of the logarithm `found`, (N,), from what is known of a picture, N×C."""
+        known = (white_level >= 0).float()
+        white = (255 * white_level.clamp_min(0) + OFFSET).log()
+        apart = white - found
+        evidence = torch.stack([found, white, apart, apart.abs()], 1)
+        x = functional.leaky_relu(self.enter(torch.cat([picture, evidence], 1)), LEAK)
+        share: Tensor = self.tail(x)[:, 0].sigmoid()
+        return known * share * apart
 
 
-def _mean(image: Tensor, cell: int) -> Tensor:
-    return functional.avg_pool2d(image, cell)
+def _waves(count: int) -> Floats:
+    """Filters count×3×5×5 of norm 1 without a mean: half for luma, a quarter for each difference.
+
+    Waves of the cosine transform, from the finest to the coarsest, spread evenly.
+    """
+    places = np.arange(WAVE)
+    basis = np.cos(np.pi * (places + 0.5) * places[:, None] / WAVE)
+    basis /= np.linalg.norm(basis, axis=1, keepdims=True)
+    colours = COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)
+    pairs = [(i, j) for i in places for j in places if i + j > 0]
+    order = sorted(pairs, key=lambda pair: -(pair[0] ** 2 + pair[1] ** 2))
+    quarter = count // 4
+    found = [
+        colour[:, None, None] * np.outer(basis[down], basis[along])
+        for colour, many in zip(colours, (count - 2 * quarter, quarter, quarter), strict=True)
+        for down, along in (order[index * len(order) // many] for index in range(many))
+    ]
+    return np.stack(found).astype(np.float32)
 
 
-def _energies(found: Tensor, cell: int) -> Tensor:
-    """Logarithm of the mean absolute value in each cell."""
-    return (_mean(found.abs(), cell) + FAINTEST).log() + CENTRE
+def _cells(values: Tensor, scale: int) -> Tensor:
+    """The mean in each cell of `CELL` pixels before the picture was reduced."""
+    return functional.avg_pool2d(values, CELL // scale)
+
+
+def _lively(image: Tensor) -> Tensor:
+    """1 for cells that are not of one colour, nor beside such a one, else 0; N×1×H/8×W/8.
+
+    What is cut out, blown out or a bar shows no noise, and at its edge only a part.
+    """
+    spans = functional.max_pool2d(image, CELL) + functional.max_pool2d(-image, CELL)
+    flat = (spans.amax(1, keepdim=True) <= FLAT).float()
+    return 1 - functional.max_pool2d(flat, 3, stride=1, padding=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from genloom.card import Port, SizeRule
 from genloom_denoise import NoiseLevelConfig
-from genloom_denoise.level import CELL, OFFSET
-from genloom_denoise.level_network import NoiseLevelNetwork, pooled
+from genloom_denoise.estimate import estimate_sigma
+from genloom_denoise.level import CELL, OFFSET, STRONGEST, UNKNOWN
+from genloom_denoise.level_network import NoiseLevelNetwork
 from genloom_denoise.spoiling import spoilt
 from genloom_train.data import Samples
 from genloom_train.degradations import as_in_a_file, gaussian_noise, jpeg
@@ -47,7 +49,9 @@ class NoiseLevelTraining(Training):
     def losses(self, module: nn.Module, batch: Tensors) -> dict[str, Tensor]:
         """The error, about as a share of the level."""
         noisy, level = spoilt(batch.image, self.config)
-        return {"loss": _error(pooled(*module(_moved(noisy))), level).mean()}
+        moved = _moved(noisy)
+        white = _white(moved, self.config.white)
+        return {"loss": _error(module(moved, white), level).mean()}
 
     def validate(
         self, module: nn.Module, samples: Samples, device: torch.device
@@ -64,12 +68,11 @@ class NoiseLevelTraining(Training):
             noisy = as_in_a_file(gaussian_noise(image, level))
             filed = jpeg(noisy, torch.full((len(image),), QUALITY))
             true = (filed - image).square().flatten(1).mean(1).sqrt()
-            white.append(_error(pooled(*module(noisy)), level))
-            in_file.append(_error(pooled(*module(filed)), true))
-            clean.append(pooled(*module(image)).exp() - OFFSET)
-            fine.append(
-                pooled(*module(jpeg(image, torch.full((len(image),), FINE)))).exp() - OFFSET
-            )
+            finely = jpeg(image, torch.full((len(image),), FINE))
+            white.append(_error(_found(module, noisy), level))
+            in_file.append(_error(_found(module, filed), true))
+            clean.append(_found(module, image).exp() - OFFSET)
+            fine.append(_found(module, finely).exp() - OFFSET)
         named = {
             "error_white": white,
             "error_jpeg": in_file,
@@ -82,20 +85,34 @@ class NoiseLevelTraining(Training):
         """A row for each of a few pictures: clean, spoilt, and as grey as the level found."""
         clean = batch.image[:PREVIEW_PICTURES]
         noisy, _ = spoilt(clean, replace(self.config, reduced=0.0))
-        level = ((pooled(*module(whole(noisy, CELL))).exp() - OFFSET) / 255).clamp(0, 1)
+        level = ((_found(module, whole(noisy, CELL)).exp() - OFFSET) / 255).clamp(0, 1)
         shown = [clean, noisy.clamp(0, 1), level[:, None, None, None].expand_as(clean)]
         return torch.stack(shown, dim=1).flatten(0, 1), len(shown)
 
     def graphs(self, module: nn.Module) -> dict[str, Graph]:
         """`estimator`, free in batch, height and width."""
         image = Port(axes=("batch", self.shape[0], "height", "width"), range=(0.0, 1.0))
-        cells = Port(axes=("batch", "rows", "columns"))
-        outputs = {"log_level": cells, "confidence": cells}
-        return {"estimator": Graph(module=module, inputs={"image": image}, outputs=outputs)}
+        inputs = {"image": image, "white_level": Port(axes=("batch",), range=(UNKNOWN, STRONGEST))}
+        outputs = {"log_level": Port(axes=("batch",))}
+        return {"estimator": Graph(module=module, inputs=inputs, outputs=outputs)}
 
     def card(self) -> dict[str, Any]:
         """The size rule, and fp32: bf16 changes a level by up to 3 %, which no run accepts."""
         return {"size": SizeRule(multiple=CELL, minimum=2 * CELL), "precision": "fp32"}
+
+
+def _found(module: nn.Module, image: Tensor) -> Tensor:
+    """The estimate for each picture, as the network gives it, (N,)."""
+    found: Tensor = module(image, _white(image))
+    return found
+
+
+def _white(image: Tensor, share: float = 1.0) -> Tensor:
+    """σ / 255 of white noise in the first so many of the pictures, (N,); of others `UNKNOWN`."""
+    level = image.new_full((len(image),), UNKNOWN)
+    for index, picture in enumerate(image[: math.ceil(share * len(image))].cpu().numpy()):
+        level[index] = estimate_sigma(picture) / 255
+    return level
 
 
 def _error(found: Tensor, level: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from genloom_denoise import NoiseLevelConfig
+from genloom_denoise.textures import texture
 from genloom_train.degradations import (
     as_in_a_file,
     chroma_noise,
     gaussian_noise,
     jpeg,
-    reduced,
     shot_noise,
 )
 
@@ -84,17 +84,22 @@ def _chosen(which: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 def _halved(clean: Tensor, share: float) -> Tensor:
-    """Half of height and width: some reduced, for texture as fine as pixels, of the others a part.
+    """Half of height and width: some as texture as fine as pixels, of the others a part.
 
     A share of 0 leaves all as large as they are.
     """
     if share == 0:
         return clean
+    result = _part(clean)
+    for index in (torch.rand(len(clean)) < share).nonzero()[:, 0].tolist():
+        result[index] = texture(clean)
+    return result
+
+
+def _part(clean: Tensor) -> Tensor:
     height, width = (side // 2 for side in clean.shape[2:])
     top, left = (int(torch.randint(side + 1, ())) for side in (height, width))
-    part = clean[:, :, top : top + height, left : left + width]
-    small = reduced(clean[:, :, : 2 * height, : 2 * width], 2)
-    return _chosen(torch.rand(len(clean), device=clean.device) < share, small, part)
+    return clean[:, :, top : top + height, left : left + width].clone()
 
 
 def _exposed(clean: Tensor, share: float) -> Tensor:

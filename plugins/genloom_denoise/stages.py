@@ -14,7 +14,7 @@ from genloom.options import ModelName
 from genloom.stage import Run, Stage
 from genloom.types import Array, Batch, Floats, Kind, as_float
 from genloom_denoise.estimate import estimate_sigma
-from genloom_denoise.level import PART, noise_levels
+from genloom_denoise.level import PART, check_estimator, noise_levels
 
 Sigma = Annotated[float, Interval(ge=0, le=100)]
 
@@ -66,6 +66,7 @@ class Denoise(Stage):
     def check_model(self, option: str, card: Card) -> None:
         """The network must keep the size, want no more than a noise level, and want it if said."""
         if option == "estimator":
+            check_estimator(card)
             return
         part = card.parts.get("network")
         others = set() if part is None else set(part.inputs) - {"image", "noise_level"}

@@ -12,13 +12,13 @@ import genloom
 from genloom.errors import GenloomError, InvalidFile
 from genloom.testing import FakeRun, fake_model
 from genloom.types import Batch, Item, as_dtype, as_float
-from genloom_denoise import NoiseLevel, NoiseLevelConfig, level
+from genloom_denoise import NoiseLevel, NoiseLevelConfig, level, level_training, spoiling
 from genloom_denoise.estimate import estimate_sigma
-from genloom_denoise.level_network import NoiseLevelNetwork, pooled
+from genloom_denoise.level_network import NoiseLevelNetwork
 from genloom_denoise.level_training import NoiseLevelTraining
 from genloom_denoise.spoiling import HARMLESS, spoilt
 from genloom_denoise.stages import Denoise
-from genloom_train.degradations import as_in_a_file, jpeg, reduced
+from genloom_train.degradations import as_in_a_file, jpeg
 from genloom_train.testing import check_backend
 
 torch.set_num_threads(1)
@@ -83,15 +83,43 @@ def test_crops_that_are_no_whole_cells_are_refused():
         NoiseLevelTraining(replace(TINY, reduced=0.5), (3, 24, 32))
 
 
-def test_the_network_gives_each_cell_an_estimate_and_a_weight_above_zero():
-    log_level, confidence = NoiseLevelNetwork(TINY)(torch.rand(2, 3, 32, 48))
-    assert log_level.shape == confidence.shape == (2, 4, 6)
-    assert confidence.min() > 0
+def test_the_network_tells_a_level_for_each_picture():
+    white = torch.tensor([0.1, level.UNKNOWN])
+    assert NoiseLevelNetwork(TINY)(torch.rand(2, 3, 32, 48), white).shape == (2,)
 
 
-def test_cells_count_by_their_confidence():
-    log_level, confidence = torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[3.0, 1.0]]])
-    assert pooled(log_level, confidence).tolist() == [1.5]
+def test_cells_of_one_colour_have_no_say():
+    torch.manual_seed(0)
+    network = NoiseLevelNetwork(TINY)
+    image = 0.5 + 0.05 * torch.randn(1, 3, 64, 64)
+    barred = torch.cat([image, torch.full((1, 3, 16, 64), 0.5)], 2)
+    alone, with_bar = (network._statistics(one)[0] for one in (image, barred))
+    torch.testing.assert_close(with_bar[:-1], alone[:-1], atol=0.25, rtol=0)
+    assert alone[-1] == 1 and with_bar[-1] == pytest.approx(0.7)
+    assert network._statistics(torch.full((1, 3, 32, 32), 0.5)).isfinite().all()
+
+
+def test_waves_have_no_mean_and_see_white_noise_as_it_is():
+    torch.manual_seed(0)
+    network = NoiseLevelNetwork(NoiseLevelConfig())
+    torch.testing.assert_close(network.waves.sum((1, 2, 3)), torch.zeros(32), atol=1e-5, rtol=0)
+    found = network._responses(torch.randn(1, 3, 128, 128) / 255, 1)[0]
+    torch.testing.assert_close(found.flatten(1).std(1), torch.ones(32), rtol=0.1, atol=0)
+
+
+def test_the_verdict_goes_some_way_to_the_estimate_of_white_noise_where_there_is_one():
+    network = NoiseLevelNetwork(TINY)
+    image, white = torch.rand(4, 3, 32, 32), torch.tensor([0.02, 0.1, 0.3, level.UNKNOWN])
+    alone = network(image, torch.full((4,), level.UNKNOWN))
+    logs = (255 * white[:3] + level.OFFSET).log()
+    torch.nn.init.zeros_(network.verdict.tail.weight)
+    for share in (50.0, 0.0, -50.0):
+        with torch.no_grad():
+            network.verdict.tail.bias[0] = share
+        found = network(image, white)
+        way = torch.sigmoid(torch.tensor(share))
+        torch.testing.assert_close(found[:3], (1 - way) * alone[:3] + way * logs)
+        torch.testing.assert_close(found[3], alone[3])
 
 
 def spoilt_by(**options):
@@ -125,17 +153,25 @@ def test_small_artefacts_of_jpeg_count_as_nothing_and_large_ones_in_part():
     torch.testing.assert_close(sigma**2, (error**2 - HARMLESS**2).clamp_min(0))
 
 
-def test_crops_are_reduced_to_half_or_a_part_as_large_is_taken():
+def test_some_crops_become_fine_texture_and_of_the_others_a_part_is_taken(monkeypatch):
     torch.manual_seed(0)
-    clean = as_in_a_file(torch.rand(8, 3, 34, 48))
-    plain = {**PLAIN, "clean": 1.0}
-    small, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 1.0}))
-    torch.testing.assert_close(small, reduced(clean, 2))
-    mixed, _ = spoilt(clean, NoiseLevelConfig(**{**plain, "reduced": 0.5}))
-    assert mixed.shape == small.shape
-    parts = clean.unfold(2, 17, 1).unfold(3, 24, 1)
+    monkeypatch.setattr(spoiling, "texture", lambda clean: torch.full((3, 16, 24), 0.4))
+    clean = as_in_a_file(torch.rand(16, 3, 32, 48))
+    mixed, _ = spoilt(clean, NoiseLevelConfig(**{**PLAIN, "clean": 1.0, "reduced": 0.5}))
+    assert mixed.shape == (16, 3, 16, 24)
+    is_texture = (mixed == 0.4).flatten(1).all(1)
+    parts = clean.unfold(2, 16, 1).unfold(3, 24, 1)
     is_part = (parts == mixed[:, :, None, None]).all(5).all(4).all(1).any(2).any(1)
-    assert 0 < is_part.sum() < 8
+    assert 0 < is_texture.sum() < 16 and (is_texture ^ is_part).all()
+
+
+def test_training_tells_some_pictures_how_much_white_noise_there_would_be():
+    torch.manual_seed(0)
+    image = as_in_a_file(0.5 + 0.1 * torch.randn(4, 3, 64, 64))
+    some = level_training._white(image, 0.5)
+    assert (255 * some[:2]).tolist() == pytest.approx([25.5, 25.5], rel=0.1)
+    assert some[2:].tolist() == [level.UNKNOWN] * 2
+    assert level_training._white(image, 0.0).tolist() == [level.UNKNOWN] * 4
 
 
 def test_of_photographic_noise_it_is_that_before_it_was_clipped():
@@ -189,6 +225,10 @@ def test_crops_lie_where_the_picture_is_not_of_one_colour():
 def test_the_smallest_pictures_have_an_estimate_too(model, size):
     pixels = np.random.default_rng(0).integers(90, 110, (*size, 3)).astype(np.uint8)
     assert 0 <= found(model, pixels) <= 100
+
+
+def test_pictures_of_one_colour_have_no_noise(model):
+    assert found(model, np.full((64, 48, 3), 90, np.uint8)) < 0.5
 
 
 @pytest.mark.parametrize("sigma", [5, 15, 25, 50])
@@ -299,3 +339,12 @@ def test_the_estimator_is_asked_for_auto_only():
 def test_an_estimator_that_is_none_is_refused():
     with pytest.raises(InvalidFile, match="a model with the part 'estimator'"):
         genloom.load_pipeline("denoise", {"denoise.estimator": "denoise-photo"})
+
+
+def test_an_estimator_that_takes_a_picture_alone_is_refused(model):
+    card = model.card
+    part = card.parts["estimator"]
+    old = part.model_copy(update={"inputs": {"image": part.inputs["image"]}})
+    with pytest.raises(GenloomError, match="expected a network that takes image, white_level"):
+        Denoise().check_model("estimator", card.model_copy(update={"parts": {"estimator": old}}))
+    Denoise().check_model("estimator", card)
