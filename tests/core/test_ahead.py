@@ -100,3 +100,19 @@ def test_ctrl_c_while_it_looks_ahead_is_no_run_in_the_journal(place, monkeypatch
     status = genloom.status(place / "out")
     assert (status.done, status.pending) == (FOLDERS, 0)
     assert [(one.outcome, one.counts["done"]) for one in status.runs] == [("done", FOLDERS)]
+
+
+def test_ctrl_c_after_some_are_found_done_shows_no_progress_before_the_start(place, monkeypatch):
+    run(place)
+    real, looked = sources.undone, []
+
+    def undone(*arguments):
+        looked.append(arguments)
+        if len(looked) == FOLDERS:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr("genloom.engine.resume.undone", undone)
+    report, told = run(place)
+    assert report.outcome == "interrupted" and report.skipped > 0
+    assert [event["event"] for event in told] == ["end"]
