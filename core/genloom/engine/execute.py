@@ -282,9 +282,9 @@ class _Execution:
             self._note_precisions()
             with self.meter.committing():
                 units = self.committer.flush()
-        for unit in units:
-            if unit.level or not self.again:
-                self._count(unit)
+            for unit in units:  # what is committed is counted, whatever comes
+                if unit.level or not self.again:
+                    self._count(unit)
 
     def _count(self, unit: Unit) -> None:
         if unit.known and not unit.failures:
