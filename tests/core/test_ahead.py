@@ -9,6 +9,7 @@ from PIL import Image
 import genloom
 from genloom import load_pipeline
 from genloom.engine import sources, standing
+from genloom.engine.commit import Committer
 from genloom.stages import folders
 
 FOLDERS = 6
@@ -100,3 +101,33 @@ def test_ctrl_c_while_it_looks_ahead_is_no_run_in_the_journal(place, monkeypatch
     status = genloom.status(place / "out")
     assert (status.done, status.pending) == (FOLDERS, 0)
     assert [(one.outcome, one.counts["done"]) for one in status.runs] == [("done", FOLDERS)]
+
+
+def test_ctrl_c_after_some_are_found_done_shows_no_progress_before_the_start(place, monkeypatch):
+    run(place)
+    real, looked = sources.undone, []
+
+    def undone(*arguments):
+        looked.append(arguments)
+        if len(looked) == FOLDERS:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr("genloom.engine.resume.undone", undone)
+    report, told = run(place)
+    assert report.outcome == "interrupted" and report.skipped > 0
+    assert [event["event"] for event in told] == ["end"]
+
+
+def test_ctrl_c_while_results_are_committed_counts_them(place, monkeypatch):
+    real = Committer.flush
+
+    def flush(committer):
+        units = real(committer)
+        os.kill(os.getpid(), signal.SIGINT)
+        return units
+
+    monkeypatch.setattr(Committer, "flush", flush)
+    report, told = run(place)
+    assert (report.outcome, report.done) == ("interrupted", FOLDERS)
+    assert [event["event"] for event in told].count("item") == FOLDERS

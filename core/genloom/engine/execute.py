@@ -254,11 +254,11 @@ class _Execution:
         if not self.again:
             self.report.skipped += count
             self.skipped += count
-            if self.skipped >= SKIPPED and self.began:
+            if self.skipped >= SKIPPED:
                 self._tell_skipped()
 
     def _tell_skipped(self) -> None:
-        if self.skipped:
+        if self.skipped and self.began:  # who watches is told of the start first
             self.observe({"event": "skipped", "items": self.skipped})
             self.skipped = 0
 
@@ -282,9 +282,9 @@ class _Execution:
             self._note_precisions()
             with self.meter.committing():
                 units = self.committer.flush()
-        for unit in units:
-            if unit.level or not self.again:
-                self._count(unit)
+            for unit in units:  # what is committed is counted, whatever comes
+                if unit.level or not self.again:
+                    self._count(unit)
 
     def _count(self, unit: Unit) -> None:
         if unit.known and not unit.failures:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from genloom import scratch
-from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY, SILENT
+from genloom.imaging.formats import DEEPEST, KEEPS, NO_GREY, NO_GREY_ALPHA, SILENT
 from genloom.imaging.metadata import EXIF_PREFIX, icc_fits, sized_exif
 from genloom.imaging.resizing import resize
 from genloom.imaging.samples import Samples
@@ -98,8 +98,10 @@ def _fit_metadata(sheet: Sheet) -> None:
     for name, words in names.items():
         if getattr(sheet.info, name) and name not in KEEPS[sheet.format]:
             leave_out(sheet, name, f"{sheet.format} cannot hold the {words}, which was left out")
-    if sheet.format in NO_GREY and sheet.pixels.shape[2] == 1:
-        sheet.notes.append(f"{sheet.format} has no grey: written as RGB")
+    without = NO_GREY if sheet.alpha is None else NO_GREY_ALPHA
+    if sheet.format in without and sheet.pixels.shape[2] == 1:
+        grey = "grey" if sheet.format in NO_GREY else "grey with transparency"
+        sheet.notes.append(f"{sheet.format} has no {grey}: written as RGB")
         sheet.pixels = np.repeat(sheet.pixels, 3, axis=2)
     if sheet.info.icc and not icc_fits(sheet.info.icc, sheet.pixels.shape[2]):
         leave_out(sheet, "icc", "the ICC profile does not fit the channels and was left out")

@@ -71,6 +71,9 @@ DEEPEST = {"PNG": 16, "PPM": 16, "TIFF": 32}
 NO_GREY = frozenset({"WEBP", "AVIF"})
 """Formats whose files are always read back as colour."""
 
+NO_GREY_ALPHA = NO_GREY | {"HEIF"}
+"""The same for pictures with transparency."""
+
 _PLUGINS = (
     "Jpeg",
     "Mpo",
