@@ -28,6 +28,7 @@ PARTS = [
     (found.name, part)
     for found in models.available(CATALOG)
     for part in sorted(models.find(found.name, CATALOG).card.parts)
+    if models.find(found.name, CATALOG).card.precision == "auto"  # and not fp32 whatever is asked
 ]
 ROW = Port(axes=("batch", "length"))
 FOUR = Port(axes=("batch", 1, "height", "width"))

@@ -82,14 +82,20 @@ def _palette(picture: Image.Image, path: Path) -> Kept:
     return Kept("P", 8, picture.size)
 
 
+def _of_16_bits(pixels: np.ndarray) -> np.ndarray:
+    """Pixels H×W×C of 8 bits with others below them, so that it is seen whether these are kept."""
+    below = (np.arange(pixels.shape[1]) % 256).astype(np.uint16)
+    return pixels.astype(np.uint16) * 256 + below[:, None]
+
+
 def _deep(picture: Image.Image, path: Path) -> Kept:
-    deep = np.asarray(picture)[..., ::-1].astype(np.uint16) * 257 + 3
+    deep = _of_16_bits(np.asarray(picture)[..., ::-1])
     cv2.imwrite(str(path), deep)
     return Kept("RGB", 16, picture.size)
 
 
 def _deep_grey(picture: Image.Image, path: Path) -> Kept:
-    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257 + 3
+    deep = _of_16_bits(np.asarray(picture.convert("L"))[..., None])[..., 0]
     cv2.imwrite(str(path), deep)
     return Kept("I;16", 16, picture.size)
 
