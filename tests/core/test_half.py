@@ -98,6 +98,13 @@ def kinds_of(graph):
     return model, found | {one.name: one.data_type for one in model.graph.initializer}
 
 
+def looked_up(graph):
+    """Bytes of what a graph looks up, such as the texture of a style, which stays as it is."""
+    model = onnx.load_from_string(graph).graph
+    tables = {node.input[0] for node in model.node if node.op_type.startswith("Gather")}
+    return sum(len(one.raw_data) for one in model.initializer if one.name in tables)
+
+
 @pytest.mark.parametrize(("name", "part"), PARTS)
 def test_the_bundles_in_half_precision_keep_their_ports_and_their_results(name, part):
     bundle = models.find(name, CATALOG)
@@ -111,8 +118,8 @@ def test_the_bundles_in_half_precision_keep_their_ports_and_their_results(name, 
     found = apart(compiled(rounded(halved)).run(inputs), wanted)
     print(f"\n{name} {part}: {found:.1f} dB")  # the figures of the decision note
     assert found > 50 and apart(fast.run(inputs), wanted) > 50
-    # What is looked up, such as the texture of a style, stays as it is.
-    assert len(halved) < 0.9 * len(graph) or len(graph) < 100_000
+    fixed = looked_up(graph)
+    assert len(halved) - fixed < 0.8 * (len(graph) - fixed) or len(graph) < 100_000
 
 
 def test_what_lies_around_the_network_stays_as_it_was():
