@@ -60,6 +60,17 @@ ROOM = 0.8
 """Part of the memory that is free which decoding one picture may ask for, and of the disk one array
 that is too large for memory."""
 
+CALL_ROOM = 0.95
+"""Part of the memory that is free which calls of networks may take; else the system might end the
+process."""
+
+CALL_SLACK = 2**26
+"""Bytes that the process may take beside such calls, whatever they take."""
+
+LARGE_CALL = 2**22
+"""Calls of networks with as many bytes of inputs or more are kept to that: pictures that are not
+cut, and large tiles."""
+
 LARGE = 256 * 2**20
 """Pictures that ask for more bytes than this are decoded one at a time."""
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,18 +39,21 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def free_memory(
-    meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")
+    meminfo: Path = Path("/proc/meminfo"),
+    groups: Path = Path("/sys/fs/cgroup"),
+    own: Path = Path("/proc/self/cgroup"),
 ) -> int | None:
     """Bytes that can be had without swapping; None where this cannot be told.
 
-    The least of what the machine, the container and the limit of the process leave.
+    The least of what the machine, the container or job, and the limit of the process leave.
     """
     found = []
     with contextlib.suppress(OSError, ValueError, KeyError):
         found.append(_numbers(meminfo)["MemAvailable:"] * 1024)
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        used = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["file"]
-        found.append(int((group / "memory.max").read_text()) - used)
+    for folder, (most, used, cached) in _groups(groups, own):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            held = int((folder / used).read_text()) - _numbers(folder / "memory.stat")[cached]
+            found.append(int((folder / most).read_text()) - held)
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -60,10 +64,41 @@ def free_memory(
     return max(0, min(found)) if found else None
 
 
+def data_bytes(status: Path = Path("/proc/self/status")) -> tuple[int, int]:
+    """Bytes this process was promised, as Linux's limit `RLIMIT_DATA` counts them, and holds.
+
+    Raises:
+        OSError, KeyError: where that cannot be told.
+    """
+    found = _numbers(status)
+    return found["VmData:"] * 1024, found["RssAnon:"] * 1024
+
+
+_LIMITS = {
+    "": ("memory.max", "memory.current", "file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+}
+"""Files of a control group that say how much memory it may have and has, and which part of that is
+given back when it is needed; of the second version, and of the first, by its folder."""
+
+
+def _groups(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """The control groups that this process is in, from the outermost on, with their files."""
+    paths = dict.fromkeys(_LIMITS, "/")
+    with contextlib.suppress(OSError, ValueError):
+        for line in own.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, controllers, path = line.split(":", 2)
+            paths.update((name, path) for name in controllers.split(",") if name in paths)
+    for name, files in _LIMITS.items():
+        parts = [part for part in paths[name].split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            yield root.joinpath(name, *parts[:depth]), files
+
+
 def _numbers(file: Path) -> dict[str, int]:
     """The lines of a file of the kernel: a name, a number, perhaps a unit."""
     lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
-    return {line[0]: int(line[1]) for line in lines if len(line) > 1}
+    return {line[0]: int(line[1]) for line in lines if len(line) > 1 and line[1].isdecimal()}
 
 
 def free_disk(folder: Path = Path()) -> int:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-import queue
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
-
-import numpy as np
 
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory, did_you_mean
 from genloom.runtime import (
@@ -25,7 +22,7 @@ from genloom.runtime import (
     not_at_hand,
     proto,
 )
-from genloom.types import Array
+from genloom_openvino.network import CompiledNetwork, reason_of
 
 DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
 """Short names of providers, and what OpenVINO calls the devices."""
@@ -77,34 +74,8 @@ class OpenVino(Runtime):
                     f"the provider '{provider}' has no option '{name}'",
                     hint=did_you_mean(name, sorted(known)),
                 )
-        chosen = {**config, **settings.options}
-        key = _key(core, device, data, chosen)
-        if kept := _kept(core, device, key, chosen):
-            return _Compiled(kept[0], provider, kept[1], precision)
-        try:
-            model = core.read_model(data, b"")
-        except Exception as error:
-            if said := memory.ran_out(error):
-                raise OutOfMemory(f"there is no memory to load the graph ({said})") from None
-            raise ModelError(f"the graph does not load in OpenVINO ({_reason(error)})") from None
-        # Compiling folds operators away, and the ports then go by the names of their neighbours.
-        names = [port.any_name for port in (*model.inputs, *model.outputs)]
-        try:
-            compiled = core.compile_model(model, device, chosen)
-        except Exception as error:
-            if said := memory.ran_out(error):
-                raise OutOfMemory(f"there is no memory to compile the graph ({said})") from None
-            if settings.options and _compiles(core, model, device, config):
-                raise GenloomError(
-                    f"the provider '{provider}' did not take its options ({_reason(error)})",
-                    got=", ".join(f"{name}={value}" for name, value in settings.options.items()),
-                ) from None
-            raise MissingRequirement(
-                f"the provider '{provider}' did not take the graph ({_reason(error)})",
-                hint="`genloom doctor` says what is missing",
-            ) from None
-        _keep(key, compiled, names)
-        return _Compiled(compiled, provider, names, precision)
+        compile = functools.partial(_compiled, core, provider, data, config, settings.options)
+        return CompiledNetwork(compile, provider, precision)
 
 
 def opened() -> Any:
@@ -130,72 +101,50 @@ def _core() -> Any:
         return Core()
     except Exception as error:  # a broken installation raises anything
         raise MissingRequirement(
-            f"openvino is installed but does not load ({_reason(error)})",
+            f"openvino is installed but does not load ({reason_of(error)})",
             hint="Install it again: python -m pip install --force-reinstall openvino",
         ) from error
 
 
-class _Compiled(Network):
-    """Each call takes one of a store of requests, so that calls of several threads overlap."""
-
-    def __init__(self, compiled: Any, provider: str, names: Sequence[str], precision: str) -> None:
-        self._compiled = compiled
-        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.provider, self.precision = provider, precision
-        self.together = self.few_shapes = provider == "openvino-gpu"
-        count = len(compiled.inputs)
-        ports = (*compiled.inputs, *compiled.outputs)
-        self._ports = dict(zip(names, ports, strict=True))
-        self.inputs = {name: _shape(self._ports[name]) for name in names[:count]}
-        self.outputs = {name: _shape(self._ports[name]) for name in names[count:]}
-        self._dtypes = {n: port.get_element_type().to_dtype() for n, port in self._ports.items()}
-        self.types = {name: dtype.name for name, dtype in self._dtypes.items()}
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        self.check_ports(inputs)
-        feed = {
-            name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()
-        }
-        self._check_shapes(feed)
-        try:
-            results = self._results({self._ports[name]: array for name, array in feed.items()})
-        except Exception as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
-            if said := memory.ran_out(error):
-                raise OutOfMemory(f"the graph ran out of memory ({said})", got=shapes) from None
-            raise ModelError(f"the graph failed ({_reason(error)})", got=shapes) from None
-        return results
-
-    def _results(self, given: Mapping[Any, Array]) -> dict[str, Array]:
-        """One call. A request whose call failed is not used again.
-
-        Started and waited for, since `infer` raises nothing when memory runs out on the processor,
-        and gives the results of the call before (OpenVINO 2026.4).
-        """
-        try:
-            request = self._requests.get_nowait()
-        except queue.Empty:
-            request = self._compiled.create_infer_request()
-        request.start_async(given, share_inputs=True)
-        request.wait()
-        results = {n: request.get_tensor(self._ports[n]).data.copy() for n in self.outputs}
-        self._requests.put(request)
-        return results
-
-    def _check_shapes(self, feed: Mapping[str, Array]) -> None:
-        """OpenVINO says of a wrong shape that a tensor has no room."""
-        for name, array in feed.items():
-            wanted = self.inputs[name]
-            right = len(wanted) == array.ndim and all(
-                not isinstance(side, int) or side == length
-                for side, length in zip(wanted, array.shape, strict=True)
-            )
-            if not right:
-                raise ModelError(
-                    f"'{name}' has the wrong shape",
-                    expected="×".join(map(str, wanted)),
-                    got="×".join(map(str, array.shape)),
-                )
+def _compiled(
+    core: Any,
+    provider: str,
+    data: bytes,
+    config: Mapping[str, str],
+    more: Mapping[str, str],
+    *,
+    lean: bool = False,
+) -> tuple[Any, Sequence[str]]:
+    """A graph compiled, or kept compiled from before, and the names of its ports."""
+    device, chosen = DEVICES[provider], {**config, **more, **({"NUM_STREAMS": "1"} if lean else {})}
+    key = _key(core, device, data, chosen)
+    kept: tuple[Any, Sequence[str]] | None = _kept(core, device, key, chosen)
+    if kept is not None:
+        return kept
+    try:
+        model = core.read_model(data, b"")
+    except Exception as error:
+        if said := memory.ran_out(error):
+            raise OutOfMemory(f"there is no memory to load the graph ({said})") from None
+        raise ModelError(f"the graph does not load in OpenVINO ({reason_of(error)})") from None
+    # Compiling folds operators away, and the ports then go by the names of their neighbours.
+    names = [port.any_name for port in (*model.inputs, *model.outputs)]
+    try:
+        compiled = core.compile_model(model, device, chosen)
+    except Exception as error:
+        if said := memory.ran_out(error):
+            raise OutOfMemory(f"there is no memory to compile the graph ({said})") from None
+        if more and _compiles(core, model, device, config):
+            raise GenloomError(
+                f"the provider '{provider}' did not take its options ({reason_of(error)})",
+                got=", ".join(f"{name}={value}" for name, value in more.items()),
+            ) from None
+        raise MissingRequirement(
+            f"the provider '{provider}' did not take the graph ({reason_of(error)})",
+            hint="`genloom doctor` says what is missing",
+        ) from None
+    _keep(key, compiled, names)
+    return compiled, names
 
 
 def _precision(asked: str, capabilities: Sequence[str]) -> str:
@@ -252,23 +201,8 @@ def _compiles(core: Any, model: Any, device: str, config: Mapping[str, str]) -> 
     return True
 
 
-def _shape(port: Any) -> tuple[int | str, ...]:
-    """Sides, and a name for each free axis."""
-    sides = port.get_partial_shape()
-    return tuple(
-        side.get_length() if side.is_static else f"axis{n}" for n, side in enumerate(sides)
-    )
-
-
 def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"the graph cannot be read ({error.strerror})", where=str(path)) from None
-
-
-def _reason(error: Exception) -> str:
-    """The line that names operators, else the last one: the first ones name OpenVINO's own code."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
-    return (named[:1] or lines or [type(error).__name__])[-1][:300]

@@ -36,13 +36,41 @@ def test_free_memory_is_the_least_that_machine_and_container_leave(tmp_path):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 4096 kB\nMemAvailable: 2048 kB\n")
     nothing = tmp_path / "nothing"
-    assert machine.free_memory(meminfo, nothing) == 2048 * 1024
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("900000\n")
-    (tmp_path / "memory.stat").write_text("anon 1\nfile 500000\n")
-    assert machine.free_memory(meminfo, tmp_path) == 600_000
+    assert machine.free_memory(meminfo, nothing, nothing) == 2048 * 1024
+    group(tmp_path, "memory.max", 1_000_000, "memory.current", "file")
+    assert machine.free_memory(meminfo, tmp_path, nothing) == 600_000
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.free_memory(meminfo, tmp_path) == 2048 * 1024
+    assert machine.free_memory(meminfo, tmp_path, nothing) == 2048 * 1024
+
+
+def group(folder, most, limit, used, cached):
+    """A control group that holds 400 000 bytes, besides what it would give back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / most).write_text(f"{limit}\n")
+    (folder / used).write_text("900000\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{cached} 500000\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_job_of_a_cluster_has_what_its_group_and_those_around_it_leave(tmp_path, version):
+    meminfo, own, root = tmp_path / "meminfo", tmp_path / "own", tmp_path / "groups"
+    meminfo.write_text("MemAvailable: 2048 kB\n")
+    names = ("memory.max", "memory.current", "file")
+    top = root
+    if version == 1:
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache")
+        top = root / "memory"
+    line = "5:cpu,cpuacct:/\n4:memory:/jobs/7\n" if version == 1 else "0::/jobs/7\n"
+    own.write_text(line)
+    assert machine.free_memory(meminfo, root, own) == 2048 * 1024
+    group(top / "jobs/7", names[0], 1_000_000, *names[1:])
+    assert machine.free_memory(meminfo, root, own) == 600_000
+    group(top / "jobs", names[0], 700_000, *names[1:])
+    assert machine.free_memory(meminfo, root, own) == 300_000
+    group(top / "jobs/8", names[0], 500_000, *names[1:])  # another one's
+    assert machine.free_memory(meminfo, root, own) == 300_000
+    own.write_text("0::/../..\nnonsense\n")
+    assert machine.free_memory(meminfo, root, own) == 2048 * 1024
 
 
 def test_files_of_absurd_size_are_neither_read_nor_hashed(tmp_path):

@@ -108,7 +108,7 @@ def test_what_cannot_be_compiled_is_told(runtime, doubling, tmp_path):
 def test_options_of_the_device_reach_it(runtime, doubling):
     settings = Settings(provider="openvino", options={"PERF_COUNT": "YES"}, threads=1, calls=2)
     network = runtime.compile(doubling, settings)
-    found = {n: str(network._compiled.get_property(n)) for n in ("PERF_COUNT", "NUM_STREAMS")}
+    found = {n: str(network._graph.compiled.get_property(n)) for n in ("PERF_COUNT", "NUM_STREAMS")}
     assert found == {"PERF_COUNT": "YES", "NUM_STREAMS": "2"}
 
 
@@ -349,7 +349,7 @@ def test_memory_that_runs_out_is_told_apart_from_other_faults(runtime, doubling)
             raise RuntimeError("Exception from infer_request.cpp:223:\n[GPU] CL_OUT_OF_RESOURCES")
 
     network = runtime.compile(doubling, Settings(threads=1))
-    network._requests.put(Poor())
+    network._graph._requests.put(Poor())
     with pytest.raises(OutOfMemory, match="CL_OUT_OF_RESOURCES"):
         network.run({"x": np.ones((1, 3, 2, 2), np.float32)})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from genloom.card import Card
 from genloom.engine.networks import Networks
 from genloom.errors import OutOfMemory
 from genloom.runtime import CPU
@@ -16,13 +17,13 @@ class Fallback:
     """The networks of a model, and those on the CPU for what they have no memory for.
 
     Args:
-        name: of the model, for messages.
+        card: of the model, for messages.
         networks: on the provider asked for.
         spare: on the CPU; None where that is not wanted.
     """
 
-    def __init__(self, name: str, networks: Networks, spare: Networks | None) -> None:
-        self._name, self._networks, self.spare = name, networks, spare
+    def __init__(self, card: Card, networks: Networks, spare: Networks | None) -> None:
+        self._card, self._networks, self.spare = card, networks, spare
 
     def call(self, part: str, least: int, what: str, call: Callable[[Networks], T]) -> T:
         """Call on the provider asked for, else on the CPU where memory does not do and it may.
@@ -73,8 +74,10 @@ class Fallback:
         hint = "Fewer `--workers` hold less at a time"
         if self.spare is None and provider != CPU:
             hint += "; `--cpu-fallback` computes on the CPU what does not fit"
+        if self._card.receptive_field == "global" and not self._card.size.overlap:
+            hint += "; put a `resize` before it, or import it with `--overlap`, to be cut"
         return OutOfMemory(
-            f"'{part}' of the model '{self._name}' has no memory for {what} ({error.what})",
+            f"'{part}' of the model '{self._card.name}' has no memory for {what} ({error.what})",
             got=f"{provider or 'the provider'} ran out at {', '.join(tried)}" if tried else "",
             hint=hint,
         )

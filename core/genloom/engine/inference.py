@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from math import prod
 
 import numpy as np
@@ -17,6 +18,7 @@ from genloom.engine.room import Room, as_ours, of_items, pieces
 from genloom.engine.stitch import Stitch
 from genloom.errors import ModelError, OutOfMemory
 from genloom.models import Bundle
+from genloom.runtime import memory
 from genloom.runtime.pixels import IMAGE, MEAN, RESULT
 from genloom.types import Array, as_dtype
 
@@ -121,16 +123,22 @@ class ImageInference:
         few = few and not self._familiar.has((part, *size))
         tiles = self._tiles(pixels, room, few)
         while True:
+            first = tiles[0].rows.length, tiles[0].columns.length
+            each = prod(first) * self.card.channels
+            alone = room.is_for_one(each)
             try:
-                return self._stitched(networks, part, pixels, ports, rounded, tiles)
+                with memory.alone() if alone else nullcontext():
+                    return self._stitched(networks, part, pixels, ports, rounded, tiles)
             except (OutOfMemory, MemoryError) as error:
                 if isinstance(error, MemoryError):  # for the arrays around a call
-                    first = tiles[0].rows.length, tiles[0].columns.length
-                    room.ran_out(1, prod(first) * self.card.channels, f"{first[1]}×{first[0]}")
+                    room.ran_out(1, each, f"{first[1]}×{first[0]}")
                 smaller = self._tiles(pixels, room, few)
-                if smaller == tiles:
+                if smaller != tiles:
+                    tiles = smaller
+                elif memory.was_crowded() and not alone:
+                    room.keep_for_one(each)
+                else:
                     raise as_ours(error) from None
-                tiles = smaller
 
     def _stitched(
         self,

@@ -60,7 +60,7 @@ class CompiledModel:
         self.bundle, self.backend = bundle, backend
         self.networks = Networks(bundle, compile, precision, floor)
         self.fallback = Fallback(
-            bundle.card.name, self.networks, Networks(bundle, spare) if spare else None
+            bundle.card, self.networks, Networks(bundle, spare) if spare else None
         )
         self.images = ImageInference(
             bundle,

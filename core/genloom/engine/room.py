@@ -30,6 +30,7 @@ class Room:
         self.failures: list[str] = []
         self.alone = alone
         self._closed: int | None = None
+        self._lonely: int | None = None
         self._lock = threading.Lock()
 
     def items(self, each: int, count: int) -> int:
@@ -62,6 +63,14 @@ class Room:
     def closed(self, each: int) -> bool:
         """Whether an item that cannot be cut below so many values is hopeless here."""
         return self._closed is not None and each >= self._closed
+
+    def keep_for_one(self, each: int) -> None:
+        """Compute no items of so many values any more while other large calls run."""
+        self._lonely = each if self._lonely is None else min(each, self._lonely)
+
+    def is_for_one(self, each: int) -> bool:
+        """Whether an item of so many values has room only while no other large call runs."""
+        return self._lonely is not None and each >= self._lonely
 
 
 def pieces(

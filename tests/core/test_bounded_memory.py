@@ -1,0 +1,215 @@
+"""Calls that may take no more memory than is free, and that wait for each other when they must."""
+
+import hashlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from genloom import machine, models
+from genloom.card import Card, Part, Port
+from genloom.engine.compiling import compiled
+from genloom.engine.settings import RunSettings
+from genloom.errors import OutOfMemory
+from genloom.runtime import Network, Runtime, Settings, memory
+from genloom.runtime.ort import OnnxRuntime
+from genloom.types import Batch, Item
+
+PICTURE = Port(axes=("batch", 3, "height", "width"))
+
+
+@pytest.fixture
+def hungry(tmp_path, onnx_bytes):
+    """A bundle that sees pictures whole and holds 256 values for each of their pixels."""
+    random = np.random.default_rng(2)
+    graph = onnx_bytes(
+        [
+            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
+            ("Sin", ["wide"], ["waves"], {}),
+            ("GlobalAveragePool", ["waves"], ["mean"], {}),
+            ("Mul", ["waves", "mean"], ["scaled"], {}),
+            ("Conv", ["scaled", "last"], ["result"], {}),
+        ],
+        {"image": PICTURE},
+        {"result": PICTURE},
+        {
+            "first": random.normal(0, 0.1, (256, 3, 3, 3)).astype(np.float32),
+            "last": random.normal(0, 0.1, (3, 256, 1, 1)).astype(np.float32),
+        },
+    )
+    folder = tmp_path / "hungry"
+    folder.mkdir()
+    (folder / "network.onnx").write_bytes(graph)
+    part = Part(
+        file="network.onnx",
+        sha256=hashlib.sha256(graph).hexdigest(),
+        opset=18,
+        inputs={"image": PICTURE},
+        outputs={"result": PICTURE},
+    )
+    card = Card(
+        name="hungry",
+        family="tiny-image",
+        channels=3,
+        receptive_field="global",
+        parts={"network": part},
+    )
+    card.write(folder)
+    return folder
+
+
+LITTLE = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+from genloom import machine
+from genloom.errors import OutOfMemory
+from genloom.runtime import Settings
+if sys.argv[2] == "openvino":
+    from genloom_openvino.runtime import OpenVino as Wanted
+else:
+    from genloom.runtime.ort import OnnxRuntime as Wanted
+
+before = resource.getrlimit(resource.RLIMIT_DATA)
+graph = Path(sys.argv[1]).read_bytes()
+network = Wanted().compile(graph, Settings(provider=sys.argv[2], threads=1))
+small, large = (np.ones((1, 3, side, side), np.float32) for side in (640, 800))
+known, told = network.run({"image": small})["result"], machine.free_memory
+machine.free_memory = lambda: 600 * 2**20  # the large one needs 625 for each of two arrays
+try:
+    print("gave", network.run({"image": large})["result"].shape)
+except OutOfMemory as error:
+    print("said", error.what)
+machine.free_memory = told
+print("small", np.allclose(network.run({"image": small})["result"], known))
+print("then", network.run({"image": large})["result"].shape)
+print("limit", resource.getrlimit(resource.RLIMIT_DATA) == before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has the limit")
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_a_call_that_wants_more_than_is_free_is_refused_and_not_killed(hungry, provider):
+    if provider == "openvino":
+        pytest.importorskip("openvino")
+    command = [sys.executable, "-c", LITTLE, str(hungry / "network.onnx"), provider]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said, small, then, limit = done.stdout.splitlines()
+    assert said.startswith("said the graph ran out of memory")
+    assert (small, then, limit) == ("small True", "then (1, 3, 800, 800)", "limit True")
+
+
+class Narrow(Runtime):
+    """ONNX Runtime, with memory for one call at a time: two at once both run out of it."""
+
+    name = "narrow"
+
+    def __init__(self, hopeless=0):
+        self.hopeless, self.calls = hopeless, []
+        self.running, self.lock, self.both = 0, threading.Lock(), threading.Barrier(2)
+
+    def providers(self):
+        return ("cpu",)
+
+    def compile(self, graph, settings):
+        return _Narrow(OnnxRuntime().compile(graph, Settings(provider="cpu", threads=1)), self)
+
+
+class _Narrow(Network):
+    def __init__(self, network, runtime):
+        self.network, self.provider, self.runtime = network, "cpu", runtime
+        self.inputs, self.outputs, self.types = network.inputs, network.outputs, network.types
+
+    def run(self, inputs):
+        runtime = self.runtime
+        with memory.bounded(inputs):
+            with runtime.lock:
+                runtime.running += 1
+                first = len(runtime.calls) < 2
+                runtime.calls.append(next(iter(inputs.values())).shape)
+            if first:
+                runtime.both.wait(60)
+            with runtime.lock:
+                crowded = runtime.running > 1
+            if first:
+                runtime.both.wait(60)
+            with runtime.lock:
+                runtime.running -= 1
+            if crowded or max(runtime.calls[-1]) == runtime.hopeless:
+                raise OutOfMemory("Failed to allocate memory")
+        return self.network.run(inputs)
+
+
+def through(bundle, catalog, monkeypatch, sides, runtime):
+    """What each thread of two got for its pictures: an array, or an error."""
+    monkeypatch.setattr(memory, "LARGE_CALL", 1)
+    settings = RunSettings(precision="fp32")
+    model = compiled(models.Bundle.open(bundle), catalog, runtime, settings, 1)
+    found = {}
+
+    def work(number):
+        for side in sides[number]:
+            pixels = np.random.default_rng(side).random((1, side, side, 3), np.float32)
+            try:
+                batch = Batch.images([Item(key="k", name="k")], pixels)
+                found[number, side] = model.image("network", batch).pixels
+            except OutOfMemory as error:
+                found[number, side] = error
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return found, model
+
+
+def test_pictures_that_fit_only_one_at_a_time_take_turns(hungry, catalog, monkeypatch):
+    runtime = Narrow()
+    found, model = through(hungry, catalog, monkeypatch, [(40, 41, 42), (50, 51, 52)], runtime)
+    assert len(found) == 6
+    assert all(isinstance(one, np.ndarray) for one in found.values()), found
+    assert len(runtime.calls) == 8  # two ran out, each once; from then on they take turns
+    assert "ran out of memory on cpu at 1 ×" in model.fallback.reductions()[0]
+
+
+def test_one_that_has_no_room_even_alone_fails_and_harms_no_other(hungry, catalog, monkeypatch):
+    runtime = Narrow(hopeless=60)
+    found, _ = through(hungry, catalog, monkeypatch, [(40, 60, 42), (50, 51)], runtime)
+    failed = {place for place, one in found.items() if isinstance(one, OutOfMemory)}
+    assert failed == {(0, 60)} and len(found) == 5
+    told = str(found[0, 60])
+    assert "no memory for one picture of 60×60, whole" in told and "`--overlap`" in told
+
+
+def test_while_one_call_is_alone_only_small_ones_of_other_threads_begin():
+    small, large = threading.Event(), threading.Event()
+    with memory.alone():
+        threads = [
+            threading.Thread(target=enter, args=(1, small)),
+            threading.Thread(target=enter, args=(memory.LARGE_CALL, large)),
+        ]
+        for thread in threads:
+            thread.start()
+        assert small.wait(60)
+        enter(memory.LARGE_CALL, threading.Event())  # its own
+        assert not large.wait(0.2)
+    assert large.wait(60)
+    for thread in threads:
+        thread.join(60)
+
+
+def enter(nbytes, entered):
+    with memory.bounded({"x": np.zeros(nbytes, np.uint8)}):
+        entered.set()
+
+
+def test_where_nobody_tells_what_is_free_calls_are_let_through(monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: None)
+    enter(memory.LARGE_CALL, entered := threading.Event())
+    assert entered.is_set() and not memory.was_crowded()
