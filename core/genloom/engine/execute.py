@@ -243,6 +243,8 @@ class _Execution:
             notes = model.fallback.notes()
             if name in self.plan.untuned:
                 notes.append(f"{self.plan.untuned[name]}; `genloom tune` would find anew")
+            if (asked := self.plan.settings.tile) and (why := model.cutting.unheeded):
+                notes.append(f"tiles of {asked} were asked for, but {why}")
             if model.bundle.changed:
                 notes.append("changed during the run, which went on with the model as it was")
             for note in notes:
