@@ -13,6 +13,7 @@ from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging import deep, guard, png_chunks
 from genloom.imaging.formats import DECODERS
+from genloom.imaging.gif import xmp_in
 from genloom.imaging.heif import colour_notes
 from genloom.imaging.metadata import ORIENTATION, descriptive_exif, dpi_of, exif_of
 from genloom.imaging.modes import PALETTE_MODES, stored_samples
@@ -173,7 +174,11 @@ def _described(raw: Raw, image: Image.Image, file: BinaryIO) -> Raw:
     if frames := _frames(image, file) - 1:
         many = frames if frames < MAX_FRAMES else f"{MAX_FRAMES} or more"
         notes.append(f"only the first frame was read; {many} left out")
-    if (raw_xmp := image.info.get("xmp") or image.info.get(XMP_CHUNK)) is not None:
+    raw_xmp = image.info.get("xmp") or image.info.get(XMP_CHUNK)
+    if image.format == "GIF":
+        file.seek(0)
+        raw_xmp = xmp_in(file.read())
+    if raw_xmp is not None:
         info = _with_xmp(info, raw_xmp, notes)
     if "comment" in image.info or {*getattr(image, "text", ())} - {RECORD, XMP_CHUNK}:
         notes.append("text comments were left out")
