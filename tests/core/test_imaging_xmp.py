@@ -228,3 +228,21 @@ def test_a_place_is_told_only_along_with_exif(tmp_path, ending):
     alone, notes, _ = stored(tmp_path, ending, info=ImageInfo(xmp=packet(PLACE)), record=RECORD)
     assert b"GPSLatitude" not in alone
     assert "tells a place" in notes[0]
+
+
+def captioned(format, mode):
+    """A picture with a caption as IPTC has it."""
+    caption, file = b"\x1c\x02\x78\x00\x05Hello", io.BytesIO()
+    image = Image.new(mode, (8, 8))
+    if format == "TIFF":
+        image.save(file, format, tiffinfo={33723: caption})
+        return file.getvalue()
+    image.save(file, format)
+    part = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x0a" + caption
+    segment = b"\xff\xed" + (len(part) + 2).to_bytes(2, "big") + part
+    return file.getvalue()[:2] + segment + file.getvalue()[2:]
+
+
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "L"), ("TIFF", "RGB"), ("TIFF", "I;16")])
+def test_iptc_is_not_left_out_without_a_word(format, mode):
+    assert read(NOWHERE, captioned(format, mode)).notes == ("the IPTC data was left out",)
