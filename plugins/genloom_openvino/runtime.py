@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +28,8 @@ from genloom_openvino.network import CompiledNetwork, reason_of
 
 DEVICES = {"openvino": "CPU", "openvino-gpu": "GPU", "openvino-npu": "NPU"}
 """Short names of providers, and what OpenVINO calls the devices."""
+
+TELEMETRY = "openvino_telemetry"
 
 SHAPES = "64"
 """Shapes that the processor keeps compiled; by default thousands, and memory grows with each."""
@@ -96,7 +100,8 @@ _opening = threading.Lock()
 @functools.cache
 def _core() -> Any:
     try:
-        from openvino import Core
+        with _silent():
+            from openvino import Core
 
         return Core()
     except Exception as error:  # a broken installation raises anything
@@ -104,6 +109,22 @@ def _core() -> Any:
             f"openvino is installed but does not load ({reason_of(error)})",
             hint="Install it again: python -m pip install --force-reinstall openvino",
         ) from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Let OpenVINO be imported without `openvino_telemetry`, which it does without where it is not.
+
+    Importing it would report that to its makers, and leave an identifier in the home folder.
+    """
+    known = TELEMETRY in sys.modules
+    if not known:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules[TELEMETRY]
 
 
 def _compiled(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from genloom.engine import tuned
 from genloom.runtime import cache
 
 
@@ -87,6 +88,14 @@ def test_it_lies_where_the_system_keeps_caches(tmp_path, monkeypatch):
     monkeypatch.delenv("GENLOOM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache.folder() == tmp_path / "genloom" / "graphs"
+
+
+def test_what_was_tuned_lies_in_the_folder_that_is_named_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path))
+    assert (cache.folder(), tuned.file()) == (tmp_path / "graphs", tmp_path / "tuned.json")
+    monkeypatch.setenv("GENLOOM_CACHE", "off")
+    assert cache.folder() is None and tuned.file().name == "tuned.json"
+    assert tmp_path not in tuned.file().parents
 
 
 def test_a_key_depends_on_all_of_its_facts_and_on_where_each_ends():

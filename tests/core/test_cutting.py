@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genloom.card import Card, SizeRule
+from genloom.card import Card, Part, SizeRule
 from genloom.engine.cutting import SIDES, TILE, WORTH, Cutting, usual_side
 
 
@@ -76,3 +76,20 @@ def test_no_tile_is_smaller_than_the_network_takes():
 
 def test_sides_that_are_tried_grow():
     assert list(SIDES) == sorted(SIDES) and SIDES[-1] == TILE
+
+
+@pytest.mark.parametrize(
+    ("model", "makes", "why"),
+    [
+        (card("global"), "result", "sees a picture whole"),
+        (card("global"), "log_level", ""),
+        (card("global", fixed=(28, 28)), "image", "takes one size only"),
+        (card(263, multiple=8), "result", "sees 263 pixels far, so they are of 272"),
+        (card(39), "result", ""),
+        (card("global", overlap=16), "result", ""),
+    ],
+)
+def test_it_says_why_tiles_are_not_as_asked(model, makes, why):
+    part = Part.model_construct(outputs={makes: None})
+    said = Cutting(model.model_copy(update={"parts": {"part": part}}), 100).unheeded
+    assert why in said if why else said == ""

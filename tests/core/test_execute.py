@@ -239,6 +239,10 @@ def test_a_broken_picture_whose_name_is_no_text_is_recorded_like_any_other(
         report = pipeline("load", "save").run(photos, tmp_path / "out")
         assert (report.done, report.failed) == (done, 1)
         assert "not a picture" in report.failures[0].reason
+        said = (
+            {"written as good\ufffd, because the name of the file is not UTF-8"} if done else set()
+        )
+        assert set(report.notes) == said
     twin = tmp_path / "twin" / os.fsdecode(b"good\xff.png")
     twin.parent.mkdir()
     Image.new("RGB", (4, 4), "red").save(twin)  # a unit whose key holds the path

@@ -118,6 +118,26 @@ def test_deep_pictures_hold_both(tmp_path, ending, channels, dtype, bits):
     assert read(path).info.xmp == packet(b"")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gif_holds_both_and_is_still_read_by_others(tmp_path, channels):
+    pixels = np.full((5, 7, channels), 90, np.uint8)
+    data, notes = encode(pixels, ending=".gif", info=ImageInfo(xmp=packet()), record=RECORD)
+    (tmp_path / "a.gif").write_bytes(data)
+    assert data.startswith(b"GIF89a") and notes == ()
+    assert imaging.read_record(tmp_path / "a.gif") == RECORD
+    again = read(tmp_path / "a.gif")
+    assert b"uuid:1" in again.info.xmp and b"record" not in again.info.xmp
+    with Image.open(tmp_path / "a.gif") as image:
+        assert (image.n_frames, image.convert("L").getpixel((0, 0))) == (1, 90)
+
+
+def test_a_gif_whose_packet_has_no_end_has_none():
+    data = encode(np.zeros((4, 4, 1), np.uint8), ending=".gif", record=RECORD)[0]
+    cut = data.replace(bytes([1, 255, 254]), b"\0\0\0")
+    assert read(NOWHERE, cut).info.xmp is None
+    assert read(NOWHERE, encode(np.zeros((4, 4, 1), np.uint8), ending=".gif")[0]).info.xmp is None
+
+
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 def test_palette_pictures_hold_both(tmp_path, ending):
     info = ImageInfo(mode="palette", xmp=packet())
@@ -127,7 +147,7 @@ def test_palette_pictures_hold_both(tmp_path, ending):
     assert b"uuid:1" in read(NOWHERE, data).info.xmp
 
 
-@pytest.mark.parametrize("ending", [".bmp", ".ppm", ".gif"])
+@pytest.mark.parametrize("ending", [".bmp", ".ppm"])
 def test_other_formats_go_without_a_record_and_without_a_note(tmp_path, ending):
     data, notes, record = stored(tmp_path, ending, record=RECORD)
     assert (record, notes) == ("", ())
@@ -208,3 +228,21 @@ def test_a_place_is_told_only_along_with_exif(tmp_path, ending):
     alone, notes, _ = stored(tmp_path, ending, info=ImageInfo(xmp=packet(PLACE)), record=RECORD)
     assert b"GPSLatitude" not in alone
     assert "tells a place" in notes[0]
+
+
+def captioned(format, mode):
+    """A picture with a caption as IPTC has it."""
+    caption, file = b"\x1c\x02\x78\x00\x05Hello", io.BytesIO()
+    image = Image.new(mode, (8, 8))
+    if format == "TIFF":
+        image.save(file, format, tiffinfo={33723: caption})
+        return file.getvalue()
+    image.save(file, format)
+    part = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\x0a" + caption
+    segment = b"\xff\xed" + (len(part) + 2).to_bytes(2, "big") + part
+    return file.getvalue()[:2] + segment + file.getvalue()[2:]
+
+
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "L"), ("TIFF", "RGB"), ("TIFF", "I;16")])
+def test_iptc_is_not_left_out_without_a_word(format, mode):
+    assert read(NOWHERE, captioned(format, mode)).notes == ("the IPTC data was left out",)

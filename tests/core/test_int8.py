@@ -125,7 +125,7 @@ def made(write_model, tmp_path_factory):
 def place(made, empty_place, monkeypatch):
     """A working folder with both, where nothing has been tuned yet."""
     monkeypatch.delenv(tuned.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(tuned.platformdirs, "user_cache_dir", lambda *_, **__: "cache")
+    monkeypatch.setattr(tuned.cache.platformdirs, "user_cache_dir", lambda *_, **__: "cache")
     shutil.copytree(made, empty_place, dirs_exist_ok=True)
     return empty_place
 

@@ -64,6 +64,10 @@ def photograph(height=16, width=24):
     return ramp.astype(np.uint8)
 
 
+def in_floats(pictures):
+    return (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+
+
 def test_a_precision_that_will_do_is_kept_after_one_comparison(bundle):
     compile = Rough(off=0.001)
     networks = Networks(bundle, compile, "auto")
@@ -80,7 +84,7 @@ def test_one_that_will_not_do_is_left_for_fp32_and_said(bundle):
     compile = Rough(off=0.02)
     networks = Networks(bundle, compile, "bf16")
     network = networks.get("network", Form.FLOATS)
-    floats = np.full((1, 3, 8, 8), 0.5, np.float32)
+    floats = in_floats(photograph())
     exact = Rough()(bundle.graph("network"), "fp32").run({"image": floats})["result"]
     assert np.array_equal(network.run({"image": floats})["result"], exact)
     assert np.array_equal(network.run({"image": floats})["result"], exact)
@@ -135,7 +139,7 @@ def test_what_has_one_shape_is_compared_whole():
 
 def test_the_floor_is_an_option(bundle):
     networks = Networks(bundle, Rough(off=0.02), "auto", floor=30)
-    networks.get("network").run({"image": np.full((1, 3, 8, 8), 0.5, np.float32)})
+    networks.get("network").run({"image": in_floats(photograph())})
     assert networks.precisions == {"network": "bf16"}
 
 
@@ -156,6 +160,41 @@ def test_black_results_are_computed_again(bundle):
     dark = network.run({IMAGE: np.zeros((1, 8, 8, 3), np.uint8)})[RESULT]
     assert not dark.any()
     assert compile.calls[-1] == "bf16", "black pictures may stay black"
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_one_black_result_among_others_is_seen_in_every_form(bundle, form):
+    def compile(graph, precision):
+        network = Rough()(graph, precision)
+        original = network.run
+
+        def run(inputs):
+            results = original(inputs)
+            if network.precision == "bf16" and len(next(iter(inputs.values()))) > 1:
+                next(value for value in results.values() if value.ndim == 4)[1] = 0
+            return results
+
+        network.run = run
+        return network
+
+    network = Networks(bundle, compile, "auto").get("network", form)
+    port = next(iter(network.inputs))
+    picture = in_floats(photograph()) if form == Form.FLOATS else photograph()
+    network.run({port: picture})
+    result = network.run({port: np.concatenate([picture, picture])})
+    assert next(value for name, value in result.items() if name in (RESULT, "result"))[1].any()
+
+
+@pytest.mark.parametrize("blank", [0, 90])
+def test_a_blank_picture_settles_no_precision(bundle, blank):
+    compile = Rough(off=0.02)
+    networks = Networks(bundle, compile, "auto")
+    network = networks.get("network", Form.ROUNDED)
+    network.run({IMAGE: np.full((1, 16, 24, 3), blank, np.uint8)})
+    assert compile.calls == ["fp32"], "it is computed in what is sure"
+    assert networks.precisions == {"network": "bf16 or fp32"}
+    network.run({IMAGE: photograph()})
+    assert networks.precisions == {"network": "fp32"}
 
 
 def test_what_an_earlier_run_decided_is_kept(bundle):

@@ -72,6 +72,11 @@ def test_a_pipeline_that_reads_nothing_refuses_inputs(chain):
             "'threads' is not right; expected a whole number of at least 0, got 1.5",
         ),
         ({"tile": 8}, "'tile' is not right; expected 0, or a whole number of at least 16, got 8"),
+        (
+            {"precision_floor": -1.0},
+            "'precision_floor' is not right; expected dB, a number of at least 0, got -1",
+        ),
+        ({"precision_floor": float("nan")}, "'precision_floor' is not right; expected dB"),
         ({"queue_bytes": -1}, "'queue_bytes' is not right; expected a whole number of at least 0"),
     ],
 )

@@ -361,6 +361,36 @@ def test_ctrl_c_while_the_library_loads_is_no_missing_library(monkeypatch):
         OnnxRuntime().providers()
 
 
+LOADED = """
+import os, sys
+from genloom.runtime import Settings, trial
+from genloom.runtime.ort import OnnxRuntime
+OnnxRuntime().compile(trial.GRAPH, Settings(provider="cpu"))
+print(os.environ["ORT_DISABLE_TELEMETRY"])
+"""
+
+
+@pytest.mark.parametrize("said", [None, "0"])
+def test_the_library_tells_its_makers_nothing_unless_it_may(tmp_path, said):
+    hidden = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    known = {name: value for name, value in os.environ.items() if name not in hidden}
+    known |= {"HOME": str(tmp_path)} | ({} if said is None else {hidden[0]: said})
+    result = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, env=known, check=True
+    )
+    assert result.stdout.strip() == (said or "1")
+    assert said or not list(tmp_path.rglob("*onnxruntime*")), "what it keeps to tell"
+
+
+def test_a_library_that_was_loaded_before_is_told_too(monkeypatch):
+    calls = []
+    library = ort.onnxruntime()
+    monkeypatch.setattr(library, "disable_telemetry_events", lambda: calls.append("off"))
+    assert ort.onnxruntime() is library and calls == ["off"]
+    monkeypatch.setenv(ort.TELEMETRY, "0")
+    assert ort.onnxruntime() is library and calls == ["off"]
+
+
 def test_a_trial_survives_whatever_a_broken_library_raises(monkeypatch):
     def fails(self, graph, settings):
         raise OSError("illegal instruction")

@@ -182,7 +182,10 @@ def test_the_status_for_people_is_short_and_ends_with_the_counts(place):
 
 
 @pytest.mark.parametrize("name", ["status", "retry"])
-@pytest.mark.parametrize(("out", "got"), [("in", "a folder without one"), ("gone", "nothing")])
+@pytest.mark.parametrize(
+    ("out", "got"),
+    [("in", "a folder without one"), ("in/a/p0.png", "got a file"), ("gone", "nothing")],
+)
 def test_a_folder_without_a_journal_is_an_error_and_none_is_made(place, name, out, got):
     result = command(name, out)
     assert result.exit_code == 2

@@ -38,7 +38,7 @@ def place(empty_place, monkeypatch):
     """A working folder with three pictures, where nothing has been tuned yet."""
     monkeypatch.delenv(tuned.ENVIRONMENT, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(empty_place / "cache"))
-    monkeypatch.setattr(tuned.platformdirs, "user_cache_dir", lambda *_, **__: "cache")
+    monkeypatch.setattr(tuned.cache.platformdirs, "user_cache_dir", lambda *_, **__: "cache")
     (empty_place / "in").mkdir()
     random = np.random.RandomState(0)
     for index in range(3):
@@ -370,7 +370,7 @@ class Model:
 number = int(sys.argv[1])
 how = {"provider": "cpu", "precision": "fp32", "workers": 1, "tile": 0, "batch": 1}
 answer = tuned.Answer(**how, pixels=1, pace=1.0)
-tuned.platformdirs.user_cache_dir = lambda *_, **__: "cache"
+tuned.cache.platformdirs.user_cache_dir = lambda *_, **__: "cache"
 for each in range(20):
     tuned.remember("m", Model(f"{number}-{each}"), {}, answer)
 """

@@ -1,6 +1,7 @@
 """The runtime `openvino` keeps the contract of runtimes and computes what ONNX Runtime does."""
 
 import functools
+import os
 import queue
 import subprocess
 import sys
@@ -456,3 +457,19 @@ def test_signals_find_their_stack_when_another_thread_lets_the_last_network_go(
     command = [sys.executable, "-c", LET_GO, str(path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (result.stdout.strip(), result.returncode) == ("there", 0), result.stderr
+
+
+LOADED = """
+import sys
+from genloom_openvino.runtime import opened
+opened()
+print([name for name in sys.modules if "telemetry" in name and "openvino_" in name])
+"""
+
+
+def test_it_is_loaded_without_what_reports_its_use(tmp_path):
+    known = {**os.environ, "HOME": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, env=known, check=True
+    )
+    assert (result.stdout, list(tmp_path.iterdir())) == ("[]\n", [])

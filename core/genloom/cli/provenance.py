@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from genloom.cli.columns import plain
+from genloom.errors import ImageError, StageError
 
 if TYPE_CHECKING:
     from genloom.record import Record
@@ -27,7 +29,8 @@ def inspect(file: Path, as_json: bool) -> None:
     """
     from genloom.record import Record
 
-    record = Record.read(file)
+    with _unable():
+        record = Record.read(file)
     if as_json:
         values = record.model_dump(mode="json", exclude_defaults=True)
         click.echo(json.dumps(values, indent=2, ensure_ascii=False))
@@ -54,7 +57,8 @@ def reproduce(file: Path, out: Path, inputs: tuple[Path, ...]) -> None:
     from genloom.cli.broken import load_catalog
     from genloom.engine.reproduce import reproduce
 
-    made = reproduce(file, out, inputs, catalog=load_catalog())
+    with _unable():
+        made = reproduce(file, out, inputs, catalog=load_catalog())
     for note in made.notes:
         click.echo(f"note: {note}")
     if made.difference is None:
@@ -63,8 +67,18 @@ def reproduce(file: Path, out: Path, inputs: tuple[Path, ...]) -> None:
         click.echo(f"{made.path}: every pixel equal")
     else:
         said = "equal" if made.equal else "not equal"
-        click.echo(f"{made.path}: {said}; the largest difference is {made.difference:.2g} of 255")
+        click.echo(f"{made.path}: {said}; the largest difference is {made.difference:.3g} of 255")
     raise SystemExit(0 if made.equal else 1)
+
+
+@contextmanager
+def _unable() -> Iterator[None]:
+    """What cannot be read or made ends with exit code 2: here 1 says that pixels differ."""
+    try:
+        yield
+    except (ImageError, StageError) as error:
+        error.exit_code = 2
+        raise
 
 
 def _lines(record: Record) -> Iterator[str]:

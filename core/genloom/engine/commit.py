@@ -157,6 +157,11 @@ class Committer:
             stat = os.lstat(final)
         except FileNotFoundError:
             return -1, -1
+        except UnicodeEncodeError:
+            hint = "Set LC_ALL=C.UTF-8"
+            raise OutputError(
+                "the locale lacks letters of its name", where=final, hint=hint
+            ) from None
         except OSError as error:
             raise OutputError(f"cannot be written ({error.strerror})", where=final) from None
         if owner is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf, isqrt
 
-from genloom.card import Card
+from genloom.card import PICTURES, Card
 from genloom.engine import shapes, tiling
 from genloom.errors import ModelError
 from genloom.limits import MAX_TILES
@@ -58,6 +58,19 @@ class Cutting:
         if card.receptive_field != "global":
             return f"{tiles}, field {card.receptive_field} px"
         return f"{tiles}, blended over {card.size.overlap} px" if card.size.overlap else "whole"
+
+    @property
+    def unheeded(self) -> str:
+        """Why tiles have another side than was asked for; empty where they have it."""
+        card, side = self._card, self._side()
+        if not any(PICTURES & part.outputs.keys() for part in card.parts.values()):
+            return ""  # no picture is made of tiles
+        if card.size.fixed is not None:
+            return "it takes one size only"
+        if self._margin is None:
+            return "it sees a picture whole, and in tiles its results would be others"
+        far = f"it sees {card.receptive_field} pixels far, so they are of {side}"
+        return far if side > self.tile else ""
 
     @property
     def overlap(self) -> int:

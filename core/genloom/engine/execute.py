@@ -13,7 +13,7 @@ from genloom import scratch
 from genloom.engine.asked import Asked
 from genloom.engine.calls import Caller
 from genloom.engine.commit import Committer
-from genloom.engine.interrupt import Interrupts
+from genloom.engine.interrupt import Interrupts, heed
 from genloom.engine.journal import Journal
 from genloom.engine.packet import Unit
 from genloom.engine.plan import Plan
@@ -82,7 +82,7 @@ class _Execution:
         threads = {FILES: plan.codecs, NETWORKS: plan.workers}
         large = (journal.temporary,)
         self.files = ThreadPoolExecutor(threads[FILES], "files", scratch.use, large)
-        self.compute = ThreadPoolExecutor(threads[NETWORKS], "compute", scratch.use, large)
+        self.compute = ThreadPoolExecutor(threads[NETWORKS], "compute", self._compute_thread)
         self.meter = meter(threads)
         self.committer = Committer(plan, journal)
         self.resumption = Resumption(plan, journal)
@@ -94,6 +94,10 @@ class _Execution:
         self.revived: set[str] = set()
         self.again = False
         self.told: set[tuple[str, str]] = set()
+
+    def _compute_thread(self) -> None:
+        scratch.use(self.journal.temporary)
+        heed(self.interrupts.ending)
 
     def run(self) -> Report:
         started = time.monotonic()
@@ -228,7 +232,7 @@ class _Execution:
             self._flush()
 
     def _close(self) -> None:
-        """Let running calls end, drop waiting ones, and keep what is finished."""
+        """Let running calls end, large pictures at their next tile, and keep what is finished."""
         self.compute.shutdown(wait=True, cancel_futures=True)
         self._tell_skipped()
         try:
@@ -243,6 +247,8 @@ class _Execution:
             notes = model.fallback.notes()
             if name in self.plan.untuned:
                 notes.append(f"{self.plan.untuned[name]}; `genloom tune` would find anew")
+            if (asked := self.plan.settings.tile) and (why := model.cutting.unheeded):
+                notes.append(f"tiles of {asked} were asked for, but {why}")
             if model.bundle.changed:
                 notes.append("changed during the run, which went on with the model as it was")
             for note in notes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from genloom import scratch
 from genloom.card import Card
-from genloom.engine import arrays, shapes, tiling
+from genloom.engine import arrays, interrupt, shapes, tiling
 from genloom.engine.cutting import Cutting
 from genloom.engine.fallback import Fallback
 from genloom.engine.networks import Form, Networks
@@ -156,6 +156,7 @@ class ImageInference:
         stitch = Stitch((height, width), padded, card)
         rest = {name: value for name, value in ports.items() if name not in guides}
         for some in tiling.together(tiles, self._at_a_time(networks, part, form, pixels, tiles)):
+            interrupt.go_on()
             image = arrays.joined([arrays.cut(pixels, tile) for tile in some])
             others = {
                 name: arrays.joined([value] * len(some)) if len(value) == len(pixels) else value

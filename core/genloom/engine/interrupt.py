@@ -21,6 +21,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._held = self._closing = self._waiting = False
         self._previous: dict[int, Any] = {}
+        self.ending = threading.Event()
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -57,3 +58,27 @@ class Interrupts:
     def closing(self) -> None:
         """From now on, finish what is finished; a further interrupt ends the process."""
         self._closing = True
+        self.ending.set()
+
+
+class RunEndedError(Exception):
+    """The run is ending: what this thread is at will not be kept."""
+
+
+_thread = threading.local()
+
+
+def heed(ending: threading.Event) -> None:
+    """From now on, `go_on` in this thread raises once the run is ending."""
+    _thread.ending = ending
+
+
+def go_on() -> None:
+    """To be called between parts of long work, in any thread.
+
+    Raises:
+        RunEndedError: when the run, whose thread this is, is ending.
+    """
+    ending = getattr(_thread, "ending", None)
+    if ending is not None and ending.is_set():
+        raise RunEndedError

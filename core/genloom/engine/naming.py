@@ -8,6 +8,9 @@ from genloom.engine.packet import Output, Unit
 from genloom.engine.records import FileRecord
 from genloom.record import STATE_FOLDER
 
+UNKNOWN = "\ufffd"
+"""What stands for bytes of a name that are no text."""
+
 
 def candidates(output: Output) -> Iterator[str]:
     """Names a result may get, best first."""
@@ -37,6 +40,9 @@ def renamed(output: Output, path: str, unit: Unit, rival: FileRecord | None) -> 
     """Why a result has another name than the picture it was made from."""
     if output.name != output.asked:
         yield f"written as {output.name}, because not every system takes '{output.asked}'"
+    source = unit.item.source
+    if UNKNOWN in output.name and source is not None and UNKNOWN not in source.name:
+        yield f"written as {output.name}, because the name of the file is not UTF-8"
     if path == f"{output.name}{output.ending}":
         return
     if rival is None:

@@ -221,10 +221,11 @@ class Networks:
 class _Watched(Network):
     """A network in a lower precision, beside itself in fp32.
 
-    The results for a sample of the first call are compared; where they are too far apart,
-    everything is computed in fp32. So are, later, calls whose results are no numbers, or black for
-    pictures that are not. Of the two only what is needed stays in memory: the one that was decided
-    against is let go, and compiled again should it be wanted after all.
+    The results for a sample of the first call that is not blank are compared; before that, and
+    where they are too far apart, everything is computed in fp32. So are, later, calls whose results
+    are no numbers, or black for pictures that are not. Of the two only what is needed stays in
+    memory: the one that was decided against is let go, and compiled again should it be wanted after
+    all.
     """
 
     def __init__(
@@ -245,17 +246,24 @@ class _Watched(Network):
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         fast = self._fast
-        if fast is not None and not self._verdict.precision:
-            with self._verdict.lock:
-                if not self._verdict.precision:
-                    some = sample(inputs, self.inputs, self._size)
-                    self._verdict.settle(self._compared(fast, some))
-                    self._exact = None if self._verdict.precision != EXACT else self._exact
+        if fast is not None and not self._verdict.precision and not self._settles(fast, inputs):
+            return self._in_fp32(inputs)
         if self._verdict.precision == EXACT or fast is None:
             self._fast = None
             return self._in_fp32(inputs)
         result = fast.run(inputs)
         return self._in_fp32(inputs) if _is_broken(inputs, result) else result
+
+    def _settles(self, fast: Network, inputs: Mapping[str, Array]) -> bool:
+        """Decide by these inputs; False where they are blank, which any precision computes."""
+        some = sample(inputs, self.inputs, self._size)
+        if _is_flat(some):
+            return False
+        with self._verdict.lock:
+            if not self._verdict.precision:
+                self._verdict.settle(self._compared(fast, some))
+                self._exact = None if self._verdict.precision != EXACT else self._exact
+        return True
 
     def _compared(self, fast: Network, inputs: Mapping[str, Array]) -> float:
         try:
@@ -334,11 +342,22 @@ def _decibels(value: Array, exact: Array, peak: float) -> float:
 
 
 def _is_broken(inputs: Mapping[str, Array], results: Mapping[str, Array]) -> bool:
-    """Whether results are no numbers, or black where the pictures are not."""
+    """Whether results are no numbers, or one of them is black where its picture is not."""
+    given = inputs.get(IMAGE, inputs.get("image"))
     for name, value in results.items():
-        if name == RESULT:
-            if not value.any() and inputs[IMAGE].any():
-                return True
-        elif value.dtype.kind == "f" and not np.isfinite(value).all():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
             return True
+        if given is not None and (name == RESULT or name in PICTURES):
+            pairs = zip(value, given, strict=False)
+            if any(not made.any() and picture.any() for made, picture in pairs):
+                return True
     return False
+
+
+def _is_flat(inputs: Mapping[str, Array]) -> bool:
+    """Whether there are pictures, and each of their channels has one value."""
+    pictures = [(_sides(name), inputs[name]) for name in (IMAGE, "image") if name in inputs]
+    return bool(pictures) and all(
+        (value == value.take([0], down).take([0], across)).all()
+        for (down, across), value in pictures
+    )

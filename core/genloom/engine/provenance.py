@@ -28,22 +28,32 @@ NO_FILES: Mapping[Path, bytes] = MappingProxyType({})
 class Beginnings:
     """What the records of all outputs of a step begin with, made at the first of them.
 
-    Not before: what its models compute in is settled by then.
+    Not before: what its models compute in is settled by then, or, where that was blank, later.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._made: dict[str, str] = {}
+        self._settled: dict[str, str] = {}
+        self._made: dict[tuple[str, ...], str] = {}
 
     def of(self, step: Step) -> str:
         """The beginning for a step that writes."""
-        if step.id not in self._made:
-            plan = self._plan
-            public = {name: _public_name(one) for name, one in plan.pipeline.bundles.items()}
-            steps = plan.steps[: plan.steps.index(step) + 1]
-            stages = [_stage(one, public, plan.files) for one in steps]
-            self._made[step.id] = _record(plan, steps, stages, public).text()
-        return self._made[step.id]
+        if step.id not in self._settled:
+            models = self._plan.models
+            key = (step.id, *(_precision(self._plan, name) for name in models))
+            if key not in self._made:
+                self._made[key] = self._text(step)
+            if any(_is_open(one) for model in models.values() for one in model.precisions.values()):
+                return self._made[key]
+            self._settled[step.id] = self._made[key]
+        return self._settled[step.id]
+
+    def _text(self, step: Step) -> str:
+        plan = self._plan
+        public = {name: _public_name(one) for name, one in plan.pipeline.bundles.items()}
+        steps = plan.steps[: plan.steps.index(step) + 1]
+        stages = [_stage(one, public, plan.files) for one in steps]
+        return _record(plan, steps, stages, public).text()
 
 
 def completed(beginning: str, unit: Unit, item: Item, *, drew: bool) -> str:
@@ -106,7 +116,13 @@ def _record(
 def _precision(plan: Plan, name: str) -> str:
     """What a model computed in; several names where its parts differ."""
     found = plan.models[name].precisions.values() if name in plan.models else ()
-    return ", ".join(dict.fromkeys(found)) or EXACT
+    # What is not decided was computed in fp32 up to now.
+    return ", ".join(dict.fromkeys(EXACT if _is_open(one) else one for one in found)) or EXACT
+
+
+def _is_open(precision: str) -> bool:
+    """Whether `Verdict` says that a precision is not decided yet."""
+    return " or " in precision
 
 
 def _stage(step: Step, public: Mapping[str, str], files: Mapping[Path, bytes]) -> StageRecord:

@@ -84,6 +84,13 @@ class RunSettings:
                 expected=f"0, or a whole number of at least {LEAST_TILE}",
                 got=shown(self.tile),
             )
+        floor = self.precision_floor
+        if not isinstance(floor, int | float) or not floor >= 0:  # as no number is not, either
+            raise GenloomError(
+                "the setting 'precision_floor' is not right",
+                expected="dB, a number of at least 0",
+                got=shown(floor),
+            )
         if not isinstance(self.cpu_fallback, bool | None):
             raise GenloomError(
                 "the setting 'cpu_fallback' is not right",

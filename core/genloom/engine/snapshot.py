@@ -73,7 +73,11 @@ class Snapshot(Journal):
                 "there is no journal of a run",
                 where=str(out),
                 expected="the output folder of a `genloom run`",
-                got="a folder without one" if out.is_dir() else "nothing of that name",
+                got="a folder without one"
+                if out.is_dir()
+                else "a file"
+                if out.exists()
+                else "nothing of that name",
             )
         self._copies = tempfile.TemporaryDirectory(prefix="genloom-")
         self._database = sqlite3.connect(":memory:")

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from genloom import __version__, machine
 from genloom.catalog import Catalog
 from genloom.errors import OutputError
 from genloom.models import Bundle
+from genloom.runtime import cache
 from genloom.types import digest_of
 
 ENVIRONMENT = "GENLOOM_TUNED"
@@ -113,7 +112,7 @@ class Entry:
 
 def file() -> Path:
     """Where answers are kept."""
-    return Path(platformdirs.user_cache_dir("genloom", appauthor=False)) / "tuned.json"
+    return cache.place() / "tuned.json"
 
 
 def is_off() -> bool:

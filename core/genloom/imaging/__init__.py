@@ -5,6 +5,7 @@
     read_record      how a picture was made, as `write` was told
     encode, write    encode one picture to bytes, or to a file
     record_options   what Pillow is told to write a record into an animation
+    add_record       the same for a GIF that is written
     resize           antialiased resampling of any of the three pixel types
     most_detailed, around, enlarged, outlined    parts of a picture that are worth a closer look
 
@@ -18,7 +19,7 @@ from genloom.imaging.detail import Place, around, enlarged, most_detailed, outli
 from genloom.imaging.formats import READABLE, SILENT, WRITABLE, can_write
 from genloom.imaging.reading import Picture, decoded_bytes, probe, read, read_record
 from genloom.imaging.resizing import resize
-from genloom.imaging.writing import encode, record_options, write
+from genloom.imaging.writing import add_record, encode, record_options, write
 from genloom.limits import MAX_PIXELS
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "WRITABLE",
     "Picture",
     "Place",
+    "add_record",
     "around",
     "can_write",
     "decoded_bytes",

@@ -13,11 +13,13 @@ from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging import deep, guard, png_chunks
 from genloom.imaging.formats import DECODERS
+from genloom.imaging.gif import xmp_in
 from genloom.imaging.heif import colour_notes
 from genloom.imaging.metadata import ORIENTATION, descriptive_exif, dpi_of, exif_of
 from genloom.imaging.modes import PALETTE_MODES, stored_samples
 from genloom.imaging.png import RECORD
 from genloom.imaging.png_chunks import Chunk
+from genloom.imaging.png_colours import profile_of
 from genloom.imaging.png_reading import CutPng, cut_png
 from genloom.imaging.tiff import XMP
 from genloom.imaging.tiff_reading import CutTiff, cut_tiff
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 
 BAD_EXIF = "the EXIF data is damaged and was left out"
+PROFILED = "what the PNG says of its colours (gAMA, cHRM) became an ICC profile"
+IPTC, IPTC_TAG = 0x0404, 33723
+"""Where captions stand in a form older than XMP: in Photoshop's data in a JPEG, and in a TIFF."""
+NO_IPTC = "the IPTC data was left out"
 XMP_CHUNK = "XML:com.adobe.xmp"
 BAD_XMP = "the XMP data is too large, damaged or unusual and was left out"
 
@@ -103,6 +109,9 @@ def _whole(data: bytes, image: Image.Image | None = None) -> Raw:
 
 def _png(file: BinaryIO, chunks: list[Chunk], image: Image.Image | None) -> Raw:
     chunks, notes = png_chunks.sound(file, chunks)
+    for coded in [chunk.read(file)[8:10] for chunk in chunks if chunk.name == b"cICP"]:
+        said = {"color_primaries": coded[0], "transfer_characteristics": coded[1]}
+        notes += tuple(colour_notes({"nclx_profile": said}))
     if (cut := cut_png(file, chunks)) is not None:
         raw = _cut_png(file, cut)
     else:
@@ -152,14 +161,16 @@ def orientation_of(image: Image.Image) -> int:
 
 def _described(raw: Raw, image: Image.Image, file: BinaryIO) -> Raw:
     """The same samples with what the loaded `image` says besides pixels."""
-    icc = image.info.get("icc_profile")
+    icc, notes = image.info.get("icc_profile"), list(raw.notes)
+    if icc is None and image.format == "PNG":
+        icc = profile_of(image.info, grey=raw.samples.shape[2] < 3)
+        notes += [PROFILED] if icc else []
     info = changed(
         raw.info,
         format="JPEG" if image.format == "MPO" else image.format or "",
         icc=raw.info.icc if icc is None or raw.info.icc == b"" else bytes(icc),
         dpi=dpi_of(image.info.get("dpi")),
     )
-    notes = list(raw.notes)
     try:
         orientation = orientation_of(image)
         info = changed(info, exif=exif_of(image))
@@ -173,10 +184,16 @@ def _described(raw: Raw, image: Image.Image, file: BinaryIO) -> Raw:
     if frames := _frames(image, file) - 1:
         many = frames if frames < MAX_FRAMES else f"{MAX_FRAMES} or more"
         notes.append(f"only the first frame was read; {many} left out")
-    if (raw_xmp := image.info.get("xmp") or image.info.get(XMP_CHUNK)) is not None:
+    raw_xmp = image.info.get("xmp") or image.info.get(XMP_CHUNK)
+    if image.format == "GIF":
+        file.seek(0)
+        raw_xmp = xmp_in(file.read())
+    if raw_xmp is not None:
         info = _with_xmp(info, raw_xmp, notes)
     if "comment" in image.info or {*getattr(image, "text", ())} - {RECORD, XMP_CHUNK}:
         notes.append("text comments were left out")
+    if IPTC in image.info.get("photoshop", ()) or IPTC_TAG in getattr(image, "tag_v2", ()):
+        notes.append(NO_IPTC)
     return changed(raw, info=info, orientation=orientation, notes=tuple(notes))
 
 
@@ -242,6 +259,8 @@ def _deep_described(raw: Raw, file: BinaryIO, layout: deep.TiffLayout) -> Raw:
     )
     if XMP in tags:
         info = _with_xmp(info, tags[XMP], notes)
+    if IPTC_TAG in tags:
+        notes.append(NO_IPTC)
     if tags.next:
         notes.append("only the first page was read; more were left out")
     orientation = int(tags.get(ORIENTATION, 1))

@@ -56,7 +56,7 @@ KEEPS: dict[str, frozenset[str]] = {
     "WEBP": frozenset({"icc", "exif", "xmp", "alpha"}),
     "AVIF": frozenset({"icc", "exif", "xmp", "alpha"}),
     "HEIF": frozenset({"icc", "exif", "xmp", "alpha"}),
-    "GIF": frozenset({"alpha", "palette"}),
+    "GIF": frozenset({"xmp", "alpha", "palette"}),
     "BMP": frozenset({"dpi", "palette"}),
     "PPM": frozenset(),
 }

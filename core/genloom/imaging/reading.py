@@ -16,6 +16,7 @@ from genloom.errors import ImageError
 from genloom.imaging import deep, guard, png_chunks
 from genloom.imaging.decoding import Raw, decode, opened, orientation_of
 from genloom.imaging.formats import SPARSE, check_density, check_size, prepare_pillow, telling
+from genloom.imaging.gif import xmp_in
 from genloom.imaging.metadata import icc_fits, orient
 from genloom.imaging.modes import PALETTE_MODES
 from genloom.imaging.png import HEADER_END, RECORD
@@ -113,6 +114,9 @@ def read_record(path: Path) -> str:
                 file.seek(0)
                 with opened(file) as image:
                     own, packet = image.info.get(RECORD, ""), image.info.get("xmp", b"")
+                    if image.format == "GIF":
+                        file.seek(0)
+                        packet = xmp_in(file.read()) or b""
         return str(own) or (record_in(packet) if isinstance(packet, bytes) else "")
 
 

@@ -13,6 +13,7 @@ from genloom import scratch
 from genloom.errors import ImageError
 from genloom.imaging.fitting import Sheet, fit, leave_out
 from genloom.imaging.formats import WRITABLE, can_write, check_size, prepare_pillow, telling
+from genloom.imaging.gif import with_xmp
 from genloom.imaging.heif import heif_options
 from genloom.imaging.jpeg import write_jpeg
 from genloom.imaging.metadata import EXIF_PREFIX
@@ -80,7 +81,8 @@ def encode(
             lossless.
         palette: whether a picture whose `info.mode` is `palette` becomes one again.
         record: how the picture was made, a text of ASCII such as `Run.record` gives; in PNG a text
-            chunk, in JPEG, WebP, TIFF, AVIF and HEIC XMP; formats that are `SILENT` go without.
+            chunk, in JPEG, WebP, TIFF, AVIF, HEIC and GIF XMP; formats that are `SILENT` go
+            without.
     """
     with telling(Path(f"*{ending}"), "cannot be encoded"):
         sheet, file = _sheet(pixels, ending, alpha, info, quality, palette, record), io.BytesIO()
@@ -149,6 +151,12 @@ def record_options(format: str, record: str) -> dict[str, object]:
         texts.add_itxt(RECORD, record)
         return {"pnginfo": texts}
     return {"xmp": with_record(b"", record)} if record and format == "WEBP" else {}
+
+
+def add_record(path: Path, record: str) -> None:
+    """Put a record into a GIF, for which Pillow can be told none."""
+    if packet := with_record(b"", record):
+        path.write_bytes(with_xmp(path.read_bytes(), packet))
 
 
 def _png(sheet: Sheet, file: BinaryIO) -> None:
@@ -257,15 +265,17 @@ def _heif(sheet: Sheet, file: BinaryIO) -> None:
 
 
 def _gif(sheet: Sheet, file: BinaryIO) -> None:
-    samples = sheet.samples.whole
+    samples, encoded = sheet.samples.whole, io.BytesIO()
     if samples.shape[2] == 1:
-        _save(file, _pillow(samples), "GIF")
-        return
-    if samples.shape[2] == 2:
-        samples = samples[..., [0, 0, 0, 1]]
-    image, clear, note = indexed(samples, one_clear=True)
-    sheet.notes += note
-    _save(file, image, "GIF", transparency=clear, optimize=False)
+        _save(encoded, _pillow(samples), "GIF")
+    else:
+        if samples.shape[2] == 2:
+            samples = samples[..., [0, 0, 0, 1]]
+        image, clear, note = indexed(samples, one_clear=True)
+        sheet.notes += note
+        _save(encoded, image, "GIF", transparency=clear, optimize=False)
+    xmp = sheet.info.xmp
+    file.write(with_xmp(encoded.getvalue(), xmp) if xmp else encoded.getvalue())
 
 
 def _bmp(sheet: Sheet, file: BinaryIO) -> None:

@@ -27,12 +27,19 @@ _MAGIC = b"genloom graph 1\n"
 _ENDING = ".graph"
 
 
+def place() -> Path:
+    """The folder for all that is kept between runs: the user's, or the one that was named."""
+    said = "" if _is_off() else os.environ.get(VARIABLE, "")
+    return Path(said or platformdirs.user_cache_dir("genloom", appauthor=False))
+
+
 def folder() -> Path | None:
     """Where entries lie; None where none are to be kept."""
-    said = os.environ.get(VARIABLE, "")
-    if said.strip().lower() == "off":
-        return None
-    return Path(said or platformdirs.user_cache_dir("genloom", appauthor=False)) / "graphs"
+    return None if _is_off() else place() / "graphs"
+
+
+def _is_off() -> bool:
+    return os.environ.get(VARIABLE, "").strip().lower() == "off"
 
 
 def key(graph: bytes, facts: Mapping[str, str]) -> str:

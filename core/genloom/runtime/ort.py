@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -87,6 +88,10 @@ OF_ITSELF = frozenset({"tensorrt"})
 INTEGERS = frozenset({"cpu"})
 """Providers that compute quantised layers in integers."""
 
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""The environment variable that keeps builds since 1.32 from sending what they were used for over
+the network, and from keeping an identifier of the machine; read when the library loads."""
+
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT) failure \d+: [^;\n]{1,200}")
 _TYPES = {
@@ -98,11 +103,12 @@ _TYPES = {
 
 
 def onnxruntime() -> Any:
-    """The library, quiet.
+    """The library, quiet: on its output, and towards its makers, unless `TELEMETRY` says `0`.
 
     Raises:
         MissingRequirement: with the command that installs it.
     """
+    silent = os.environ.setdefault(TELEMETRY, "1") != "0"
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -114,6 +120,8 @@ def onnxruntime() -> Any:
             f"onnxruntime is installed but does not load ({error})",
             hint="Run `genloom doctor`",
         ) from None
+    if silent and hasattr(ort, "disable_telemetry_events"):  # where it was imported before
+        ort.disable_telemetry_events()
     if hasattr(ort, "set_default_logger_severity"):
         ort.set_default_logger_severity(4)  # what fails is raised
     return ort

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 from genloom import imaging
 from genloom.errors import StageError
 from genloom.stage import Cardinality, Run, Stage
-from genloom.stages.save import Provenance, without_record, write_sidecar
+from genloom.stages.save import Provenance, write_sidecar
 from genloom.stages.sheet import flattened, grey_as_colour
 from genloom.types import Array, Batch, Item, Kind, as_dtype
 
@@ -33,8 +33,8 @@ class Animate(Stage):
         enlarge: whole factor by which small pictures are enlarged without smoothing.
         group: one animation of all items, or one for each folder.
         allow_missing: whether to go on without items that failed.
-        provenance: where to say how it was made: in the `file` itself (not in a GIF); in a
-            `sidecar`, a file of the same name with `.json` added; or `off`.
+        provenance: where to say how it was made: in the `file` itself; in a `sidecar`, a file of
+            the same name with `.json` added; or `off`.
     """
 
     name, takes, gives = "animate", Kind.IMAGE, Kind.NOTHING
@@ -81,7 +81,6 @@ class Animate(Stage):
         if count == MOST:
             full = f"this animation is full ({MOST} frames); any more are in the next one"
             item = item.noting(full)
-        item = without_record(item, self.format.upper(), self.provenance)
         shown = 1000 / self._duration()
         if abs(shown / self.fps - 1) > 0.05:
             item = item.noting(f"GIF counts hundredths of a second: {shown:.3g} frames each second")
@@ -112,3 +111,5 @@ class Animate(Stage):
             how |= {"format": "PNG", "default_image": False}
         how |= imaging.record_options(how["format"], record)
         frames[0].save(path, save_all=True, append_images=frames[1:], **how)
+        if self.format == "gif" and record:
+            imaging.add_record(path, record)

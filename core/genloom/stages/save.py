@@ -87,7 +87,7 @@ class Save(Stage):
         palette: whether a picture that came with a palette is given one again.
         to: where below OUT, without ending; `{folder}` and `{stem}` are those of the source.
         provenance: where to say how the picture was made: in the `file` itself, where its format
-            can hold it (not GIF, BMP, PPM); in a `sidecar`, a file of the same name with `.json`
+            can hold it (not BMP, PPM); in a `sidecar`, a file of the same name with `.json`
             added; or `off`.
     """
 
