@@ -15,7 +15,7 @@ import platformdirs
 
 from genloom.card import CARD, Card, Part
 from genloom.catalog import Catalog
-from genloom.errors import GenloomError, ModelError, UnknownName
+from genloom.errors import GenloomError, ModelError, UnknownName, did_you_mean
 from genloom.limits import MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES
 from genloom.types import Array, digest_of
 
@@ -254,8 +254,23 @@ def find(name: str, catalog: Catalog, base: Path | None = None) -> Bundle:
     ]
     if "/" not in name and "\\" not in name and candidates:
         return Bundle.open(*candidates[0])
+    for start in (base, Path()):
+        if start is not None:
+            _check_no_other_thing(name, start / name)
     known = [entry.name for entry in available(catalog)]
     raise UnknownName.of("model", name, known)
+
+
+def _check_no_other_thing(name: str, path: Path) -> None:
+    """Say what a path is that exists and is no bundle: weights, or a folder of bundles."""
+    if path.is_file():
+        raise UnknownName(
+            f"'{name}' is a file, and a model is a folder",
+            hint="`genloom import FILE -o FOLDER` makes one of a file of weights; name that folder",
+        )
+    if inside := [f"{name.rstrip('/')}/{card.parent.name}" for card in path.glob(f"*/{CARD}")]:
+        hint = did_you_mean(name, inside)
+        raise UnknownName(f"the folder '{name}' is no model, and holds some", hint=hint)
 
 
 def shadowed(bundle: Bundle, catalog: Catalog) -> list[Found]:

@@ -71,6 +71,14 @@ def _costly(card: Card) -> Iterator[str]:
 def _check(request: Request) -> None:
     file = request.file
     if not file.is_file():
+        if file.is_dir():
+            inside = sorted(one.name for one in file.iterdir() if one.suffix.lower() in ENDINGS)
+            raise GenloomError(
+                "this is a folder",
+                expected="a file of weights",
+                where=str(file),
+                hint=f"In it are: {', '.join(inside[:10])}" if inside else "",
+            )
         raise GenloomError("there is no such file", where=str(file))
     if file.suffix.lower() not in ENDINGS:
         raise GenloomError(
@@ -113,7 +121,11 @@ def _draft(request: Request, tell: Tell) -> Draft:
     made = draft(request, tell)
     if request.scale not in (None, made.scale):
         raise GenloomError(
-            "the network has another scale", expected=f"{request.scale}", got=f"{made.scale}"
+            "the network has another scale",
+            expected=f"{request.scale}",
+            got=f"{made.scale}",
+            where=str(request.file),
+            hint="Without --scale it is imported as it is",
         )
     check_bytes(made.model.ByteSize(), request.file)
     return made

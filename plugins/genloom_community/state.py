@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,8 @@ def _pickled(path: Path) -> Any:
         )
     _check_size(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of old formats, which it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise GenloomError(
             f"the file wants more than weights to be loaded ({_reason(error)})",
@@ -88,7 +90,12 @@ def _pickled(path: Path) -> Any:
         ) from None
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise GenloomError(f"the file cannot be read ({reason[:200]})", where=str(path)) from None
+        raise GenloomError(
+            f"the file cannot be read ({type(error).__name__}: {reason[:200]})",
+            expected="what torch.save writes",
+            where=str(path),
+            hint="It is damaged, or no file of weights",
+        ) from None
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
+from genloom import imaging
 from genloom.card import Card, Port
-from genloom.errors import GenloomError
+from genloom.errors import GenloomError, OptionError
 from genloom.options import ModelName
 from genloom.stage import Run, Stage
-from genloom.types import Array, Batch, Floats, Kind, as_float
+from genloom.types import Array, Batch, Floats, Item, Kind, as_float
 from genloom_denoise.estimate import estimate_sigma
 from genloom_denoise.level import PART, check_estimator, noise_levels
 
@@ -55,6 +56,8 @@ class Denoise(Stage):
         if _is_told(model.card):
             ports["noise_level"] = np.minimum(self.levels(batch, run), _strongest(model.card))
         ports |= _guides(model.card, batch)
+        batch = batch.with_items([_noted(item, model.card) for item in batch.items])
+        batch = _continued(batch)
         whole = run.ends and self.strength == 1
         result = model.image("network", batch, ensemble=self.ensemble, rounded=whole, **ports)
         result = result.with_items([replace(item, guides={}) for item in result.items])
@@ -85,13 +88,15 @@ class Denoise(Stage):
                 got=", ".join(sorted(others)) or f"scale {card.scale}",
             )
         if self.sigma != "auto" and _is_told(card) and self.sigma > 255 * _strongest(card) + 0.01:
-            raise GenloomError(
+            raise OptionError(
+                "sigma",
                 f"'{card.name}' was not trained on noise as strong",
                 expected=f"sigma at most {255 * _strongest(card):g}",
                 got=f"{self.sigma:g}",
             )
         if self.sigma != "auto" and part is not None and not _is_told(card):
-            raise GenloomError(
+            raise OptionError(
+                "sigma",
                 f"'{card.name}' sees for itself how strong the noise is, and cannot be told",
                 expected="sigma: auto",
                 got=f"{self.sigma:g}",
@@ -110,6 +115,15 @@ class Denoise(Stage):
             sigmas = [estimate_sigma(one.data[0], one.items[0].alpha) for one in batch]
             return np.array(sigmas, np.float32) / np.float32(255)
         return noise_levels(batch, run.model(self.estimator))
+
+
+def _continued(batch: Batch) -> Batch:
+    """The batch, with colours where its pictures are transparent that leave no rim."""
+    if all(item.alpha is None for item in batch.items):
+        return batch
+    return batch.with_pixels(
+        np.stack([imaging.continued(one.pixels[0], one.items[0].alpha) for one in batch])
+    )
 
 
 def _is_told(card: Card) -> bool:
@@ -133,6 +147,14 @@ def _guide_ports(card: Card) -> dict[str, Port]:
         for name, port in inputs.items()
         if name != "image" and len(port.axes) == 4 and port.default is not None
     }
+
+
+def _noted(item: Item, card: Card) -> Item:
+    """The item, with a note for each of its guides that the network does not look at."""
+    known = ", ".join(_guide_ports(card)) or "no guides"
+    for name in sorted(item.guides.keys() - _guide_ports(card).keys()):
+        item = item.noting(f"its guide '{name}' is not used: '{card.name}' knows {known}")
+    return item
 
 
 def _guides(card: Card, batch: Batch) -> dict[str, Array]:

@@ -68,7 +68,7 @@ def test_pixels_of_guides_travel_with_their_picture_and_missing_ones_are_noted(s
     assert item.guides["albedo"][0, 0, 0] == 20 and item.guides["normal"][0, 0, 0] == 30
     (item,) = loaded(b).items
     assert list(item.guides) == ["albedo"]
-    assert item.notes == ("without its guide 'normal': there is no b.normal.png",)
+    assert item.notes == ("without its guide 'normal': there is no {stem}.normal.png",)
 
 
 def test_a_guide_of_another_size_is_told(scenes):

@@ -151,6 +151,18 @@ def test_the_digest_follows_graphs_and_their_ports(at, tmp_path):
         assert Bundle(bundle.folder, other).digest != bundle.digest
 
 
+def test_a_path_that_is_no_bundle_is_called_what_it_is(catalog, empty_place, at):
+    (empty_place / "x4.pth").write_bytes(b"")
+    with pytest.raises(UnknownName, match=r"'x4\.pth' is a file.*`genloom import"):
+        models.find("x4.pth", catalog)
+    at(empty_place / "mine", "one")
+    with pytest.raises(UnknownName, match=r"folder 'mine' is no model.*mine/one"):
+        models.find("mine", catalog)
+    (empty_place / "plain").mkdir()
+    with pytest.raises(UnknownName, match=r"unknown model 'plain'"):
+        models.find("plain", catalog)
+
+
 def test_a_folder_without_a_card_is_no_bundle(tmp_path):
     with pytest.raises(ModelError, match="not a model bundle"):
         Bundle.open(tmp_path)

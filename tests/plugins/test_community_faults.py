@@ -1,5 +1,6 @@
 """`genloom import` of files that are odd, old, hostile or guessed wrongly, and what it replaces."""
 
+import pickle
 import shlex
 import zipfile
 
@@ -349,3 +350,20 @@ def test_a_shape_without_numbers_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1).expand(2**20, 2**20)}, path)
     with pytest.raises(GenloomError, match="holds less than the shape of 'a' says"):
         list(import_file(Request(file=path, folder=tmp_path / "model")))
+
+
+def test_a_folder_in_place_of_a_file_is_told_what_lies_in_it(tmp_path):
+    (tmp_path / "x4.pth").write_bytes(b"")
+    request = Request(file=tmp_path, folder=tmp_path / "out")
+    with pytest.raises(GenloomError, match=r"this is a folder; expected a file.*x4\.pth"):
+        list(import_file(request))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("data", [b"hello world" * 9, b"", pickle.dumps({"weights": 1.5})])
+def test_a_file_that_is_no_weights_says_so_and_what_was_expected(tmp_path, data):
+    (tmp_path / "x4.pth").write_bytes(data)
+    request = Request(file=tmp_path / "x4.pth", folder=tmp_path / "out")
+    with pytest.raises(GenloomError, match=r"weights") as error:
+        list(import_file(request))
+    assert error.value.hint

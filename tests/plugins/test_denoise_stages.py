@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import genloom
-from genloom.errors import GenloomError
+from genloom.errors import GenloomError, OptionError
 from genloom.options import check, options_of
 from genloom.testing import FakeRun, check_stage, fake_model
 from genloom.types import Batch, Item
@@ -155,8 +155,9 @@ def with_range(highest):
 def test_noise_beyond_what_a_network_was_trained_on_is_refused_when_told():
     card = with_range(55 / 255)
     Denoise(sigma=55).check_model("model", card)
-    with pytest.raises(GenloomError, match=r"at most 55"):
+    with pytest.raises(OptionError, match=r"at most 55") as error:
         Denoise(sigma=60).check_model("model", card)
+    assert error.value.option == "sigma"
 
 
 def test_the_estimate_of_a_clean_picture_is_near_zero():
@@ -222,8 +223,9 @@ def test_a_network_that_is_not_told_the_level_gets_none():
     np.testing.assert_allclose(result.data, 0.375, atol=1e-6)
     card = run.models["blind"].card
     Denoise(model="blind").check_model("model", card)
-    with pytest.raises(GenloomError, match="cannot be told; expected sigma: auto, got 25"):
+    with pytest.raises(OptionError, match="cannot be told; expected sigma: auto, got 25") as error:
         Denoise(model="blind", sigma=25).check_model("model", card)
+    assert error.value.option == "sigma"
 
 
 def test_a_network_that_enlarges_is_sent_to_the_stage_that_takes_it():
@@ -237,3 +239,28 @@ def test_a_network_that_is_no_denoiser_is_refused(options):
     card = fake_model(name="other", **options).card
     with pytest.raises(GenloomError, match="'other' is no denoiser"):
         Denoise(model="other").check_model("model", card)
+
+
+def test_a_cut_out_part_is_shown_to_the_network_without_a_black_rim():
+    alpha = np.zeros((12, 10), np.uint8)
+    alpha[3:9, 2:8] = 255
+    pixels = np.where(alpha[..., None] > 0, np.float32(0.75), np.float32(0)).repeat(3, axis=2)
+    run = run_with()
+    Denoise(sigma=20)(Batch.images([Item(key="1", name="1", alpha=alpha)], pixels[None]), run)
+    ((_, inputs),) = run.models["denoise-photo"].calls
+    assert np.allclose(inputs["image"], 0.75)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("denoise-render", "'denoise-render' knows albedo, normal"),
+        ("denoise-photo", "'denoise-photo' knows no guides"),
+    ],
+)
+def test_a_guide_that_no_network_looks_at_is_noted(model, said):
+    run = FakeRun({model: genloom.open_model(model, provider="cpu", threads=1).model})
+    guides = {"albdo": np.zeros((12, 10, 3), np.uint8)}
+    batch = pictures(1).with_items([Item(key="1", name="1", guides=guides)])
+    stage = Denoise(model=model, sigma="auto" if model == "denoise-render" else 20)
+    assert stage(batch, run).items[0].notes == (f"its guide 'albdo' is not used: {said}",)

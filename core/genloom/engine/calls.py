@@ -271,10 +271,13 @@ def _follow(step: Step, before: Batch, after: Batch) -> Batch:
 
 
 def _followed(array: Array, box: Box | None, size: tuple[int, int]) -> Array:
-    """What belongs to a picture, H×W or H×W×C, cropped and resized as the picture was."""
+    """What belongs to a picture, H×W or H×W×C, cropped and resized as the picture was.
+
+    By the bicubic filter: beside the edge of a cut-out part Lanczos leaves a faint line.
+    """
     if box is not None:
         top, left, height, width = box
         array = array[top : top + height, left : left + width]
     if array.shape[:2] != size:
-        array = imaging.resize(array, *size, "lanczos")
+        array = imaging.resize(array, *size, "bicubic")
     return array

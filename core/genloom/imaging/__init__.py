@@ -7,6 +7,7 @@
     record_options   what Pillow is told to write a record into an animation
     add_record       the same for a GIF that is written
     resize           antialiased resampling of any of the three pixel types
+    continued        colours that go on where a picture is transparent
     most_detailed, around, enlarged, outlined    parts of a picture that are worth a closer look
 
 Whatever bytes are read, the only exception that leaves this package is `ImageError`. What a format
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from genloom.imaging.detail import Place, around, enlarged, most_detailed, outlined
 from genloom.imaging.formats import READABLE, SILENT, WRITABLE, can_write
+from genloom.imaging.hidden import continued
 from genloom.imaging.reading import Picture, decoded_bytes, probe, read, read_record
 from genloom.imaging.resizing import resize
 from genloom.imaging.writing import add_record, encode, record_options, write
@@ -32,6 +34,7 @@ __all__ = [
     "add_record",
     "around",
     "can_write",
+    "continued",
     "decoded_bytes",
     "encode",
     "enlarged",

@@ -109,8 +109,8 @@ class Load(Stage):
         guides = {}
         for name, pattern in self.guides.items():
             if name not in item.beside:
-                file = self._guide(item.source or Path(), pattern).name
-                item = item.noting(f"without its guide '{name}': there is no {file}")
+                # One text for all pictures, so that a report can count them.
+                item = item.noting(f"without its guide '{name}': there is no {pattern}")
                 continue
             guide = imaging.read(item.beside[name])
             if guide.pixels.shape[:2] != size:
