@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
-from genloom import imaging
 from genloom.card import Card, Port
 from genloom.errors import GenloomError, OptionError
 from genloom.options import ModelName
@@ -57,7 +56,6 @@ class Denoise(Stage):
             ports["noise_level"] = np.minimum(self.levels(batch, run), _strongest(model.card))
         ports |= _guides(model.card, batch)
         batch = batch.with_items([_noted(item, model.card) for item in batch.items])
-        batch = _continued(batch)
         whole = run.ends and self.strength == 1
         result = model.image("network", batch, ensemble=self.ensemble, rounded=whole, **ports)
         result = result.with_items([replace(item, guides={}) for item in result.items])
@@ -115,15 +113,6 @@ class Denoise(Stage):
             sigmas = [estimate_sigma(one.data[0], one.items[0].alpha) for one in batch]
             return np.array(sigmas, np.float32) / np.float32(255)
         return noise_levels(batch, run.model(self.estimator))
-
-
-def _continued(batch: Batch) -> Batch:
-    """The batch, with colours where its pictures are transparent that leave no rim."""
-    if all(item.alpha is None for item in batch.items):
-        return batch
-    return batch.with_pixels(
-        np.stack([imaging.continued(one.pixels[0], one.items[0].alpha) for one in batch])
-    )
 
 
 def _is_told(card: Card) -> bool:

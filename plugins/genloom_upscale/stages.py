@@ -43,7 +43,6 @@ class Apply(Stage):
             return batch
         model = run.model(self.model)
         others, whole = defaults(model, len(batch)), run.ends and self.strength == 1
-        batch = _continued(batch)
         result = model.image(NETWORK, batch, ensemble=self.ensemble, rounded=whole, **others)
         if self.strength == 1:
             return result
@@ -95,7 +94,6 @@ class Upscale(Stage):
         _check_pixels(height, width)
         _check_pixels(*(side * own**times for side in batch.size))
         others, exact = defaults(model, len(batch)), own**times == scale
-        batch = _continued(batch)
         for number in range(1, times + 1):
             rounded = run.ends and exact and number == times
             batch = model.image(NETWORK, batch, ensemble=self.ensemble, rounded=rounded, **others)
@@ -156,15 +154,6 @@ def check_ports(card: Card) -> None:
             got=", ".join(lacking),
             hint="The stage `denoise` takes it" if lacking == ["noise_level"] else "",
         )
-
-
-def _continued(batch: Batch) -> Batch:
-    """The batch, with colours where its pictures are transparent that leave no rim."""
-    if all(item.alpha is None for item in batch.items):
-        return batch
-    return batch.with_pixels(
-        np.stack([imaging.continued(one.pixels[0], one.items[0].alpha) for one in batch])
-    )
 
 
 def _check_pixels(height: int, width: int) -> None:

@@ -362,3 +362,22 @@ def test_guides_turn_with_their_picture(open_tiny):
     for way, (pixels, turned) in enumerate(seen):
         assert np.array_equal(pixels, turn(image, way)) and np.array_equal(turned, turn(guide, way))
     assert len({pixels.tobytes() for pixels, _ in seen}) == 8
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_cut_out_part_is_shown_to_the_network_without_a_black_rim(open_tiny, dtype):
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    alpha, pixels = np.zeros((12, 10), dtype), np.zeros((2, 12, 10, 3), dtype)
+    alpha[3:9, 2:8], pixels[:, 3:9, 2:8] = top, dtype(0.75 * top)
+    whole = Item(key="2", name="2")
+    batch = Batch.images([Item(key="1", name="1", alpha=alpha), whole], pixels)
+    first, second = open_tiny().image("network", batch, noise_level=np.ones(2, np.float32)).pixels
+    assert np.allclose(first[1:-1, 1:-1], as_float(dtype(0.75 * top)), atol=1e-6)
+    assert second[3, 2].max() < 0.7 * as_float(dtype(0.75 * top))  # it has no part that is cut out
+
+
+def test_an_enlarged_picture_whose_alpha_is_not_yet_is_taken_as_it_is(open_tiny):
+    item = Item(key="1", name="1", alpha=np.eye(4, dtype=np.uint8))
+    batch = Batch.images([item], picture(1, 8, 8, 3))
+    found = open_tiny().image("network", batch, **LEVEL).pixels
+    assert np.allclose(found, blur(batch.pixels), atol=1e-6)

@@ -241,16 +241,6 @@ def test_a_network_that_is_no_denoiser_is_refused(options):
         Denoise(model="other").check_model("model", card)
 
 
-def test_a_cut_out_part_is_shown_to_the_network_without_a_black_rim():
-    alpha = np.zeros((12, 10), np.uint8)
-    alpha[3:9, 2:8] = 255
-    pixels = np.where(alpha[..., None] > 0, np.float32(0.75), np.float32(0)).repeat(3, axis=2)
-    run = run_with()
-    Denoise(sigma=20)(Batch.images([Item(key="1", name="1", alpha=alpha)], pixels[None]), run)
-    ((_, inputs),) = run.models["denoise-photo"].calls
-    assert np.allclose(inputs["image"], 0.75)
-
-
 @pytest.mark.parametrize(
     ("model", "said"),
     [

@@ -1,7 +1,5 @@
 """The stages `upscale` and `apply`."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -120,15 +118,3 @@ def test_the_scale_chooses_the_model_unless_one_is_named(scale, model):
     assert Upscale(scale=scale).model == model
     assert Upscale(scale=scale, model="own").model == "own"
     assert Upscale(scale=3).with_options(ensemble=2).model == "upscale-x4"
-
-
-@pytest.mark.parametrize("stage", [Upscale, Apply])
-def test_a_cut_out_part_is_shown_to_the_network_without_a_black_rim(run, stage):
-    alpha = np.zeros((1, 12, 16), np.uint8)
-    alpha[:, 3:9, 4:12] = 255
-    pixels = np.where(alpha[..., None] > 0, np.uint8(200), np.uint8(0)).repeat(3, axis=3)
-    batch = image_batch(1, size=(12, 16)).with_pixels(pixels)
-    batch = batch.with_items([replace(batch.items[0], alpha=alpha[0])])
-    stage(model="double")(batch, run)
-    ((_, inputs),) = run.models["double"].calls
-    assert np.allclose(inputs["image"], 200 / 255)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from genloom import imaging
 from genloom.engine import tiling
-from genloom.types import Array, Floats, as_float
+from genloom.types import Array, Batch, Floats, as_float
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in grey (ITU-R BT.601, as Pillow and OpenCV use)."""
@@ -63,3 +64,11 @@ def with_channels(pixels: Array, channels: int) -> Array:
     if channels == 3:
         return np.repeat(pixels, 3, axis=-1)
     return as_float(pixels) @ LUMA[:, None]
+
+
+def shown(batch: Batch) -> Array:
+    """The pixels of a batch as networks see them: colours go on into what is transparent."""
+    alphas = [item.alpha for item in batch.items]
+    if all(alpha is None or alpha.shape != batch.size for alpha in alphas):
+        return batch.pixels  # or enlarged already, and their alpha not yet
+    return np.stack([imaging.continued(*pair) for pair in zip(batch.pixels, alphas, strict=True)])

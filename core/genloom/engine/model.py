@@ -12,6 +12,7 @@ import numpy as np
 from genloom import imaging
 from genloom.backend import Backend
 from genloom.card import Card
+from genloom.engine import arrays
 from genloom.engine.arrays import joined, with_channels
 from genloom.engine.cutting import Cutting
 from genloom.engine.fallback import Fallback
@@ -220,10 +221,9 @@ class CompiledModel:
                 expected=" or ".join(map(str, ENSEMBLES)),
                 got=shown(ensemble),
             )
-        blended = ensemble > 1 or self.cutting.overlap > 0
-        return batch.with_pixels(
-            self.images.averaged(part, batch.pixels, ports, ensemble, rounded and not blended)
-        )
+        rounded = rounded and ensemble == 1 and self.cutting.overlap == 0  # those are blended
+        pixels = arrays.shown(batch)
+        return batch.with_pixels(self.images.averaged(part, pixels, ports, ensemble, rounded))
 
 
 def _compiled(networks: Networks, part: str, form: Form) -> Network:
