@@ -27,7 +27,9 @@ class Denoise(Stage):
     files are there.
 
     Args:
-        model: a model of the family `denoiser`, or an imported network that keeps the size.
+        model: a model of the family `denoiser`, or an imported network that keeps the size; unless
+            said, `denoise-photo`.
+        grey: the same for grey pictures; unless said, `denoise-grey`, or the model that was named.
         sigma: standard deviation of the noise in 8-bit units, or `auto` to estimate it for each
             picture. A larger value smooths more. A network that is not told the noise level, but
             sees it for itself, takes only `auto`.
@@ -40,17 +42,25 @@ class Denoise(Stage):
     """
 
     name, takes, gives = "denoise", Kind.IMAGE, Kind.IMAGE
-    model: Annotated[str, ModelName("network")] = "denoise-photo"
+    model: Annotated[str, ModelName("network")] | None = None
+    grey: Annotated[str, ModelName("network")] | None = None
     sigma: Sigma | Literal["auto"] = "auto"
     estimator: Annotated[str, ModelName(PART)] | None = "noise-level"
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     ensemble: Literal[1, 2, 4, 8] = 1
 
+    def __post_init__(self) -> None:
+        grey = self.grey or self.model or "denoise-grey"
+        object.__setattr__(self, "grey", grey)
+        object.__setattr__(self, "model", self.model or "denoise-photo")
+
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """Denoise at the level given or estimated; nothing is done at strength 0."""
         if self.strength == 0:
             return batch
-        model = run.model(self.model)
+        name = self.grey if batch.pixels.shape[3] == 1 else self.model
+        assert name is not None  # since __post_init__
+        model = run.model(name)
         ports: dict[str, Array] = {}
         if _is_told(model.card):
             ports["noise_level"] = np.minimum(self.levels(batch, run), _strongest(model.card))

@@ -19,7 +19,8 @@ def darker(image, noise_level):
 
 
 def run_with(network=darker):
-    return FakeRun({"denoise-photo": fake_model(network, ports=("noise_level",))})
+    models = ("denoise-photo", "denoise-grey")
+    return FakeRun({name: fake_model(network, ports=("noise_level",)) for name in models})
 
 
 def pictures(count=2, channels=3, level=0.5):
@@ -55,6 +56,25 @@ def test_strength_zero_changes_nothing_and_asks_no_model():
 def test_grey_pictures_stay_grey():
     result = Denoise(sigma=25)(pictures(channels=1), run_with())
     assert result.pixels.shape == (2, 12, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "colour", "grey"),
+    [
+        ({}, "denoise-photo", "denoise-grey"),
+        ({"model": "own"}, "own", "own"),
+        ({"grey": "own"}, "denoise-photo", "own"),
+        ({"model": "own", "grey": "denoise-grey"}, "own", "denoise-grey"),
+    ],
+)
+def test_grey_pictures_have_a_network_of_their_own_unless_one_was_named(options, colour, grey):
+    names = ("own", "denoise-photo", "denoise-grey")
+    run = FakeRun({name: fake_model(darker, ports=("noise_level",)) for name in names})
+    stage = Denoise(sigma=25, **options).with_options(ensemble=1)
+    for channels, name in ((3, colour), (1, grey)):
+        stage(pictures(channels=channels), run)
+        assert [one for one in names if run.models[one].calls] == [name]
+        run.models[name].calls.clear()
 
 
 def test_auto_gives_each_picture_its_own_level():

@@ -331,9 +331,9 @@ def test_the_estimator_is_asked_for_auto_only():
     with pytest.raises(GenloomError, match="noise-level"):
         Denoise()(batch_of(pixels), run)
     asked = genloom.load_pipeline("denoise").pipeline.bundles
-    assert set(asked) == {"denoise-photo", "noise-level"}
+    assert set(asked) == {"denoise-photo", "denoise-grey", "noise-level"}
     asked = genloom.load_pipeline("denoise", {"denoise.sigma": 25}).pipeline.bundles
-    assert set(asked) == {"denoise-photo"}
+    assert set(asked) == {"denoise-photo", "denoise-grey"}
 
 
 def test_an_estimator_that_is_none_is_refused():
