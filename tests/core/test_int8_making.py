@@ -23,8 +23,8 @@ import genloom
 from genloom import Catalog, machine, models
 from genloom.card import Card
 from genloom.cli import main
-from genloom.engine.networks import apart
 from genloom.engine.quantize import quantize
+from genloom.engine.watching import apart
 from genloom.errors import GenloomError, MissingRequirement, ModelError, OutputError
 from genloom.runtime import INT8, proto
 from genloom.runtime.quantizing import quantized

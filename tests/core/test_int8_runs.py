@@ -20,10 +20,11 @@ from PIL import Image
 from genloom.cli import main
 from genloom.engine import tuned
 from genloom.engine.journal import Journal
-from genloom.engine.networks import Form, Networks, apart
+from genloom.engine.networks import Form, Networks
 from genloom.engine.settings import RunSettings
 from genloom.engine.tune import tune
 from genloom.engine.tuned import Answer
+from genloom.engine.watching import apart
 from genloom.errors import MissingRequirement, ModelError
 from genloom.runtime import INT8, Settings
 from genloom_openvino.runtime import OpenVino

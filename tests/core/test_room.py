@@ -10,8 +10,8 @@ from scarcity import LEVELS, image, pictures, plenty, scarce
 
 from genloom.card import SizeRule
 from genloom.engine import arrays
-from genloom.engine.networks import Verdict, _Watched
 from genloom.engine.room import Room, pieces
+from genloom.engine.watching import Verdict, Watched
 from genloom.errors import MissingRequirement, ModelError, OutOfMemory
 from genloom.types import Batch, Item
 
@@ -209,7 +209,7 @@ def test_a_precision_is_not_judged_by_a_call_that_ran_out_of_memory(catalog):
     network = model.networks.get("network")
     network.precision = "bf16"
     verdict = Verdict("bf16", 50.0)
-    watched = _Watched(network, lambda: network, verdict)
+    watched = Watched(network, lambda: network, verdict)
     with pytest.raises(OutOfMemory):
         watched.run({"image": np.zeros((1, 3, 99, 99), np.float32), "noise_level": LEVELS[:1]})
     assert verdict.precision == ""

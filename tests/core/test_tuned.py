@@ -16,8 +16,8 @@ from tuning import answer, keep
 
 from genloom import machine
 from genloom.engine import tuned
+from genloom.engine.binding import _with
 from genloom.engine.cutting import SIDES, TILE
-from genloom.engine.plan import _with
 from genloom.engine.settings import BATCH_PIXELS, RunSettings
 from genloom.errors import OutputError
 from genloom.record import Record
