@@ -3,7 +3,6 @@
 import pytest
 from exporting import one_registry as one_registry
 from making import FREE
-from measuring import pytest_runtest_protocol as pytest_runtest_protocol
 
 from genloom_openvino.runtime import OpenVino
 
