@@ -65,6 +65,23 @@ def test_a_failed_picture_that_was_mended_counts_as_failed_until_it_is_tried(nin
     assert counts(genloom.status("out")) == (10, 0, 0)
 
 
+def test_what_failed_and_is_gone_since_is_told_of_the_last_run_alone(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
+    load_pipeline("copy.yaml").run("in", "out")
+    (nine_pictures / "in/a/bad.png").unlink()
+    status = genloom.status("out")
+    assert (counts(status), status.failures) == ((9, 0, 0), [])
+    assert (status.runs[-1].outcome, status.runs[-1].counts["failed"]) == ("failed", 1)
+
+
+def test_what_was_named_and_is_gone_since_is_missed(nine_pictures):
+    load_pipeline("copy.yaml").run(["in/a", "in/b/p3.png"], "out")
+    (nine_pictures / "in/b/p3.png").unlink()
+    status = genloom.status("out")
+    assert counts(status) == (4, 0, None)
+    assert "there is no file or folder 'in/b/p3.png'" in status.unknown
+
+
 def test_another_command_makes_everything_pending_that_it_does_not_find_done(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
     chain = load_pipeline("half.yaml")
