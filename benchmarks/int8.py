@@ -25,8 +25,8 @@ from onnxruntime import quantization as tool
 from genloom.catalog import Catalog
 from genloom.engine.calibration import SIDE, examples, photographs
 from genloom.engine.compiling import runtime_named
-from genloom.engine.networks import apart
 from genloom.engine.quantize import HELD
+from genloom.engine.watching import apart
 from genloom.models import find
 from genloom.runtime import EXACT, Settings
 from genloom.runtime.quantizing import LAYERS, quantized

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from making import plugin_with
+from measuring import pytest_runtest_protocol as pytest_runtest_protocol
 from safetensors.numpy import save
 
 from genloom.backend import Backend

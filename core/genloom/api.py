@@ -17,10 +17,11 @@ from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.engine import bench, tune
 from genloom.engine.again import plans_again
+from genloom.engine.binding import bind
 from genloom.engine.compiling import compiled, runtime_named
 from genloom.engine.execute import execute
 from genloom.engine.model import CompiledModel
-from genloom.engine.plan import Plan, bind
+from genloom.engine.plan import Plan
 from genloom.engine.report import Report
 from genloom.engine.settings import RunSettings
 from genloom.engine.status import Status, examine

@@ -108,11 +108,24 @@ class OutOfMemory(ModelError):
 
 
 class OptionError(GenloomError):
-    """An option that does not go with the others of its stage; `option` is its name."""
+    """An option that does not go with the others of its stage.
 
-    def __init__(self, option: str, what: str, **said: str) -> None:
-        self.option = option
+    Args:
+        option: its name.
+        what: as in `GenloomError`; so are the others.
+        other: the option that it does not go with, if that is one alone: it is to blame where
+            `--set` gave that one and not this one.
+    """
+
+    def __init__(self, option: str, what: str, *, other: str = "", **said: str) -> None:
+        self.option, self.other = option, other
         super().__init__(what, **said)
+
+    @classmethod
+    def of(cls, option: str, error: GenloomError, *, other: str = "") -> OptionError:
+        """The same error, said of an option."""
+        said = {"expected": error.expected, "got": error.got, "hint": error.hint}
+        return cls(option, error.what, other=other, where=error.where, **said)
 
 
 class OutputError(GenloomError):

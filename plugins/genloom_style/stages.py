@@ -141,6 +141,7 @@ class Stylize(Stage):
             raise OptionError(
                 "style",
                 f"'{card.name}' knows one style, and takes none from a picture",
+                other="model",
                 expected="no `style:`, or a model of the family `adain`",
                 got=str(self.style),
             )
@@ -149,8 +150,7 @@ class Stylize(Stage):
         try:
             _opaque(path)
         except ImageError as error:
-            said = {"expected": error.expected, "got": error.got, "hint": error.hint}
-            raise OptionError("style", error.what, where=error.where, **said) from None
+            raise OptionError.of("style", error) from None
 
     def _like_style(self, model: Model, batch: Batch, run: Run) -> Floats:
         """Pictures N×3×H×W with the statistics of the style's features (Huang & Belongie 2017).

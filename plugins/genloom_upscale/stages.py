@@ -10,7 +10,7 @@ from annotated_types import Gt, Interval, Le
 
 from genloom import imaging
 from genloom.card import Card
-from genloom.errors import GenloomError, ModelError, StageError
+from genloom.errors import GenloomError, ModelError, OptionError, StageError
 from genloom.options import ModelName
 from genloom.stage import Model, Run, Stage
 from genloom.types import Array, Batch, Kind
@@ -53,8 +53,10 @@ class Apply(Stage):
         """The network must need nothing but a picture, and keep its size if results are blended."""
         check_ports(card)
         if self.strength < 1 and card.scale != 1:
-            raise GenloomError(
+            raise OptionError(
+                "strength",
                 f"'{card.name}' enlarges pictures, so its result cannot be blended with them",
+                other=option,
                 expected="strength 1",
                 got=f"{self.strength:g}",
             )

@@ -74,6 +74,30 @@ def test_no_tile_is_smaller_than_the_network_takes():
     assert min(tile.rows.length for tile in tiles) >= 50
 
 
+@given(
+    field=st.one_of(st.integers(1, 150), st.just("global")),
+    multiple=st.integers(1, 8),
+    stride=st.integers(1, 48),
+    minimum=st.integers(1, 200),
+    square=st.booleans(),
+    size=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    asked=st.integers(16, 400),
+    most=st.one_of(st.none(), st.integers(1, 90_000)),
+    few_shapes=st.booleans(),
+)
+def test_every_tile_is_of_a_size_that_the_network_takes(
+    field, multiple, stride, minimum, square, size, asked, most, few_shapes
+):
+    rule = {"multiple": multiple, "stride": stride, "minimum": minimum, "square": square}
+    model = card(field, **rule, overlap=20 if field == "global" else 0)
+    tiles = Cutting(model, asked).tiles(*model.size.padded(*size), most, few_shapes=few_shapes)
+    for tile in tiles:
+        rows, columns = tile.rows.length, tile.columns.length
+        assert min(rows, columns) >= minimum
+        assert rows % multiple == columns % multiple == 0
+        assert rows == columns or not square
+
+
 def test_sides_that_are_tried_grow():
     assert list(SIDES) == sorted(SIDES) and SIDES[-1] == TILE
 

@@ -16,9 +16,10 @@ import genloom
 from genloom import imaging, models
 from genloom.card import Port
 from genloom.catalog import Catalog
-from genloom.engine.networks import Form, Networks, apart
+from genloom.engine.networks import Form, Networks
+from genloom.engine.watching import apart
 from genloom.errors import GenloomError, MissingRequirement, ModelError
-from genloom.runtime import Settings, ort
+from genloom.runtime import Settings, providers
 from genloom.runtime.half import SUMS, in_half
 from genloom.runtime.ort import OnnxRuntime
 from genloom.runtime.pixels import IMAGE, RESULT, in_pixels, is_ours
@@ -252,7 +253,7 @@ def test_sums_over_many_values_are_not_taken_in_float16(onnx_bytes):
 @pytest.fixture
 def in_half_on_the_cpu(monkeypatch):
     """The CPU stands for a provider that is fast in fp16: it computes the same, only slowly."""
-    monkeypatch.setitem(ort.IN_HALF, "cpu", {})
+    monkeypatch.setitem(providers.IN_HALF, "cpu", {})
 
 
 def on_cpu(graph, precision="auto"):

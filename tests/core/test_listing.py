@@ -13,7 +13,7 @@ from genloom.engine import sources, tables
 from genloom.engine.journal import Journal
 from genloom.listing import PART, Made, Numbered, sketch
 from genloom.stage import Inputs
-from genloom.stages import folders
+from genloom.stages import listed
 from genloom.stages.latent import Sample
 from genloom.stages.load import Load
 from genloom.types import Item
@@ -179,7 +179,7 @@ def test_names_with_line_breaks_and_names_that_are_no_text_are_told_apart(place)
 
 
 def test_more_than_are_looked_up_together_are_told_in_parts(place, monkeypatch):
-    for module in (folders, sources):
+    for module in (listed, sources):
         monkeypatch.setattr(module, "TOGETHER", 2)
     for number in range(7):
         Image.new("RGB", (4, 4)).save(f"in/n{number}.png")

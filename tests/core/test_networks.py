@@ -15,7 +15,8 @@ from genloom.catalog import Catalog
 from genloom.engine.execute import execute
 from genloom.engine.journal import Journal
 from genloom.engine.model import CompiledModel
-from genloom.engine.networks import SAMPLE, Form, Networks, Verdict, apart, sample
+from genloom.engine.networks import Form, Networks
+from genloom.engine.watching import SAMPLE, Verdict, apart, sample
 from genloom.errors import GenloomError, MissingRequirement, ModelError
 from genloom.runtime import Settings
 from genloom.runtime.ort import OnnxRuntime

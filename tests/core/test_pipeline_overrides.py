@@ -169,3 +169,62 @@ def test_a_seed_out_of_range_is_refused(catalog, tmp_path, seed):
     path.write_text(CHAIN)
     with pytest.raises(InvalidFile, match=rf"--seed {seed}: the seed is not usable; expected"):
         pipeline.load(path, catalog, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("save.format=heic", "heic is written by the package"),
+        ("save.to=../{stem}", "the pattern '../{stem}' leads out of the output folder"),
+        ("load.guides={normal: a.png}", "the guide 'normal' needs a path"),
+        ("resize.scale=2", "resize needs"),
+    ],
+)
+def test_what_a_stage_itself_refuses_is_told_where_it_was_set(told, override, message, monkeypatch):
+    monkeypatch.setattr("genloom.imaging.can_write", lambda ending: ending != ".heic")
+    (problem,) = refusals(told, override)
+    assert problem.startswith(f"--set {override}: {message}")
+
+
+def test_an_override_that_changes_nothing_is_not_blamed_for_what_the_file_says(told, tmp_path):
+    text = CHAIN.replace("- save\n", "- save: {to: ../here}\n")
+    (problem,) = refusals(told, "save.quality=5", text=text)
+    assert problem.startswith(f"{tmp_path / 'p.yaml'}:5:5: the pattern '../here'")
+    (problem,) = refusals(told, "save.quality=5", "save.to=../there", text=text)
+    assert problem.startswith("--set save.to=../there: the pattern '../there'")
+
+
+def test_of_several_overrides_that_do_not_go_together_the_last_is_told(told):
+    (problem,) = refusals(
+        told, "grid.columns=2", "resize.width=null", "resize.scale=2", "resize.height=3"
+    )
+    assert problem.startswith("--set resize.height=3: resize needs")
+
+
+SAMPLE = "genloom: 1\nstages:\n- sample: {model: tiny-cvae, label: bag}\n- decode\n- save\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place", "message"),
+    [
+        (["sample.label=bga"], "--set sample.label=bga", "unknown class 'bga'. Did you mean"),
+        (["sample.model=tiny-vae"], "--set sample.model=tiny-vae", "the model 'tiny-vae' knows no"),
+        (
+            ["sample.model=tiny-vae", "sample.label=boot"],
+            "--set sample.label=boot",
+            "the model 'tiny-vae' knows no classes",
+        ),
+        (["sample.count=2"], "p.yaml:3:37", "unknown class 'bga'"),
+    ],
+)
+def test_options_that_do_not_go_with_the_model_are_told_where_they_were_set(
+    told, overrides, place, message
+):
+    text = SAMPLE if "p.yaml" not in place else SAMPLE.replace("bag", "bga")
+    (problem,) = refusals(told, *overrides, text=text)
+    assert f"{place}: {message}" in problem
+
+
+def test_a_model_that_an_override_takes_away_is_told_there(told):
+    (problem,) = refusals(told, "sample.model=null", "sample.label=null", text=SAMPLE)
+    assert problem.startswith("--set sample.model=null: 'sample.model' is missing")

@@ -1,96 +1,19 @@
 """Out of memory: smaller batches, smaller tiles, then the CPU where it may; the same results."""
 
-import hashlib
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import chain, plugin_with
-from PIL import Image
+from scarcity import LEVELS, image, pictures, plenty, scarce
 
-from genloom import models
-from genloom.card import Card, Part, Port, SizeRule
+from genloom.card import SizeRule
 from genloom.engine import arrays
-from genloom.engine.compiling import compiled
-from genloom.engine.networks import Verdict, _Watched
 from genloom.engine.room import Room, pieces
-from genloom.engine.settings import RunSettings
-from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory
-from genloom.runtime import Network, Runtime, Settings, memory
-from genloom.runtime.ort import OnnxRuntime
+from genloom.engine.watching import Verdict, Watched
+from genloom.errors import MissingRequirement, ModelError, OutOfMemory
 from genloom.types import Batch, Item
-
-LEVELS = np.array([0.25, 0.5, 0.75, 1, 0.1], np.float32)
-
-
-class Scarce(Runtime):
-    """ONNX Runtime, on providers whose memory holds so many values of a picture in a call."""
-
-    name = "scarce"
-    limits = {"gpu": 10_000, "cpu": 10**9}
-    together = False
-    loads = True
-
-    def __init__(self):
-        self.calls = []
-
-    def providers(self):
-        return tuple(self.limits)
-
-    def compile(self, graph, settings):
-        provider = "gpu" if settings.provider == "auto" else settings.provider
-        if provider == "gpu" and not self.loads:
-            raise OutOfMemory("no memory to load the graph")
-        network = OnnxRuntime().compile(graph, Settings(provider="cpu", threads=1))
-        return _Scarce(network, provider, self)
-
-
-class _Scarce(Network):
-    def __init__(self, network, provider, runtime):
-        self.network, self.provider, self.runtime = network, provider, runtime
-        self.inputs, self.outputs, self.types = network.inputs, network.outputs, network.types
-        self.together = runtime.together
-
-    def run(self, inputs):
-        size = max(array.size for array in inputs.values())
-        fits = size <= self.runtime.limits[self.provider]
-        self.runtime.calls.append(
-            (self.provider, max(map(np.shape, inputs.values()), key=len), fits)
-        )
-        if not fits:
-            raise OutOfMemory(f"Failed to allocate memory for {size} values")
-        return self.network.run(inputs)
-
-
-def scarce(catalog, name="tiny-image", *, limits=None, together=False, loads=True, **given):
-    runtime = Scarce()
-    runtime.limits = {"gpu": 10_000, "cpu": 10**9} if limits is None else limits
-    runtime.together, runtime.loads = together, loads
-    given.setdefault("precision", "fp32")
-    model = compiled(models.find(name, catalog), catalog, runtime, RunSettings(**given), 1)
-    return model, runtime
-
-
-def plenty(catalog, name="tiny-image", **given):
-    return scarce(catalog, name, limits={"gpu": 10**9}, **given)[0]
-
-
-def pictures(count, height, width, dtype=np.uint8, seed=0):
-    random = np.random.default_rng(seed)
-    if dtype == np.float32:
-        pixels = random.random((count, height, width, 3), np.float32)
-    else:
-        pixels = random.integers(0, 256, (count, height, width, 3)).astype(dtype)
-    return Batch.images([Item(key=f"k{n}", name=f"k{n}") for n in range(count)], pixels)
-
-
-def image(model, batch, **said):
-    return model.image("network", batch, noise_level=LEVELS[: len(batch)], **said).pixels
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -286,7 +209,7 @@ def test_a_precision_is_not_judged_by_a_call_that_ran_out_of_memory(catalog):
     network = model.networks.get("network")
     network.precision = "bf16"
     verdict = Verdict("bf16", 50.0)
-    watched = _Watched(network, lambda: network, verdict)
+    watched = Watched(network, lambda: network, verdict)
     with pytest.raises(OutOfMemory):
         watched.run({"image": np.zeros((1, 3, 99, 99), np.float32), "noise_level": LEVELS[:1]})
     assert verdict.precision == ""
@@ -349,195 +272,3 @@ def test_pieces_are_all_items_in_order_or_an_error_after_few_calls(count, each, 
         done = pieces(room, count, each, "item", call)
         assert [item for some in done for item in some] == list(range(count))
     assert calls <= count + 8
-
-
-@pytest.fixture
-def run(catalog, tmp_path):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, side in (("a", 40), ("b", 200), ("c", 40)):
-        Image.fromarray(pictures(1, side, side, seed=side).pixels[0]).save(folder / f"{name}.png")
-
-    class Bounded(Scarce):
-        pass
-
-    assert catalog.register(plugin_with(runtimes=[Bounded]), "scarce").error == ""
-    stages = ("load", "apply: {model: tiny-image}", "save: {format: png}")
-    pipeline = chain(tmp_path, *stages, catalog=catalog)
-
-    def go(out, limit, **given):
-        Bounded.limits = {"gpu": limit, "cpu": 10**9}
-        events = []
-        report = pipeline.run(
-            folder, tmp_path / out, observe=events.append, runtime="scarce", **given
-        )
-        notes = [event for event in events if event["event"] == "note"]
-        read = {p.name: np.asarray(Image.open(p)) for p in (tmp_path / out).glob("*.png")}
-        return report, notes, read
-
-    return go
-
-
-def test_a_run_says_what_did_not_fit_and_makes_the_same_pictures(run):
-    report, notes, found = run("out", 70 * 70 * 3)
-    assert report.exit_code == 0 and report.done == 3
-    assert any("gpu ran out of memory at 1 × 200×200" in note for note in report.notes)
-    assert all(event["models"] == ["tiny-image"] for event in notes)
-    told = [event["note"] for event in notes]
-    assert len(told) == len(set(told)) > 1
-    report, notes, wanted = run("ample", 10**9)
-    assert not notes and not report.notes
-    assert found.keys() == wanted.keys() == {"a.png", "b.png", "c.png"}
-    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
-
-
-def test_a_picture_that_does_not_fit_fails_alone_where_the_provider_was_named(run):
-    report, _, found = run("out", 50 * 50 * 3, provider="gpu", batch=1)
-    assert report.exit_code == 1 and found.keys() == {"a.png", "c.png"}
-    (failure,) = report.failures
-    assert "has no memory for one picture of 200×200" in failure.reason
-
-
-REAL = """
-import resource
-import sys
-from pathlib import Path
-
-import numpy as np
-from genloom.backend import Backend
-from genloom.engine.model import CompiledModel
-from genloom.errors import OutOfMemory
-from genloom.models import Bundle
-from genloom.runtime import Settings
-from genloom.runtime.ort import OnnxRuntime
-from genloom.types import Batch, Item
-
-def opened():
-    def compile(graph, precision):
-        return OnnxRuntime().compile(graph, Settings(provider="cpu", threads=1))
-
-    return CompiledModel(Bundle.open(Path(sys.argv[1])), Backend(), compile)
-
-model, ample = opened(), opened()
-pixels = np.random.default_rng(0).random((2, 256, 256, 3), np.float32)
-batch = Batch.images([Item(key=k, name=k) for k in "ab"], pixels)
-wanted = ample.image("network", batch).pixels
-model.image("network", batch.with_pixels(pixels[:, :16, :16]))
-pages = int(Path("/proc/self/statm").read_text().split()[0])
-room = pages * resource.getpagesize() + int(sys.argv[2]) * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
-try:
-    found = model.image("network", batch).pixels
-    print(bool(np.abs(found - wanted).max() < 1e-5), *model.networks.room("network").failures)
-except OutOfMemory as error:
-    print(error)
-"""
-
-
-@pytest.fixture
-def hungry(tmp_path, onnx_bytes):
-    """A bundle that holds 256 values for each pixel on the way, and sees one pixel to each side."""
-    picture = Port(axes=("batch", 3, "height", "width"))
-    random = np.random.default_rng(2)
-    graph = onnx_bytes(
-        [
-            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
-            ("Sin", ["wide"], ["waves"], {}),
-            ("Conv", ["waves", "last"], ["result"], {}),
-        ],
-        {"image": picture},
-        {"result": picture},
-        {
-            "first": random.normal(0, 0.1, (256, 3, 3, 3)).astype(np.float32),
-            "last": random.normal(0, 0.1, (3, 256, 1, 1)).astype(np.float32),
-        },
-    )
-    folder = tmp_path / "hungry"
-    folder.mkdir()
-    (folder / "network.onnx").write_bytes(graph)
-    part = Part(
-        file="network.onnx",
-        sha256=hashlib.sha256(graph).hexdigest(),
-        opset=18,
-        inputs={"image": picture},
-        outputs={"result": picture},
-    )
-    Card(
-        name="hungry", family="tiny-image", channels=3, receptive_field=3, parts={"network": part}
-    ).write(folder)
-    return folder
-
-
-def really(bundle, megabytes):
-    """What the process printed that ran it with so much memory."""
-    if not sys.platform.startswith("linux"):
-        pytest.skip("only Linux tells how much memory a process has mapped")
-    command = [sys.executable, "-c", REAL, str(bundle), str(megabytes)]
-    # Otherwise glibc maps 64 MiB for a thread that first asks for memory after the limit was set.
-    env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_onnx_runtime_that_really_runs_out_gets_less_and_gives_the_same(hungry):
-    assert really(hungry, 80).startswith("True 2 × 256×256 1 × 256×256")
-
-
-def test_onnx_runtime_that_cannot_do_the_least_is_told_with_its_own_words(hungry):
-    told = really(hungry, 6)
-    assert "'hungry' has no memory for one picture of 256×256, in tiles of 64×64 (the graph" in told
-    assert "Failed to allocate memory for requested buffer" in told or "bad_alloc" in told
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "[ONNXRuntimeError] : 1 : FAIL : … Failed to allocate memory for buffer of size 9",
-            "Failed to",
-        ),
-        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0", "CUBLAS_STATUS"),
-        ("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED", "CUDNN_STATUS"),
-        ("CUDA failure 2: out of memory ; GPU=0 ; hostname=x", "failure 2"),
-        ("Available memory of 1024 is smaller than requested bytes of 4096", "Available"),
-        (
-            "…\\BucketizedBufferAllocator.cpp(122) Exception(1) 8007000E Not enough memory",
-            "8007000E",
-        ),
-        ("Status Message: std::bad_alloc", "bad_alloc"),
-        ("bad allocation", "bad allocation"),
-        (
-            "Check 'ptr' failed at cpu_memory.cpp:257: Failed to allocate 9 bytes of memory",
-            "Failed",
-        ),
-        ("[CPU] Convolution node with name 'wide' can't alloc", "can't alloc"),
-        ("[GPU] CL_OUT_OF_RESOURCES exception", "CL_OUT"),
-        ("[GPU] clEnqueueNDRangeKernel, error code: -5", "clEnqueue"),
-        ("[GPU] Exceeded max size of memory object allocation: requested 9 bytes", "Exceeded"),
-    ],
-)
-def test_out_of_memory_is_known_by_the_words_of_libraries(text, said):
-    assert memory.ran_out(RuntimeError(f"first line\n{text}\nlast")).startswith(said)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "CUDA failure 999: unknown error ; GPU=0",
-        "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED",
-        "Got invalid dimensions for input: image index: 3 Got: 5 Expected: 3",
-        "CUDA driver version is insufficient for CUDA runtime version",
-        "[GPU] clEnqueueNDRangeKernel, error code: -54",
-        "memory pattern is disabled",
-        "",
-    ],
-)
-def test_other_errors_are_not_taken_for_it(text):
-    assert memory.ran_out(RuntimeError(text)) == ""
-    assert memory.ran_out(MemoryError(text))
-
-
-def test_the_setting_is_a_truth_value():
-    with pytest.raises(GenloomError, match="cpu_fallback"):
-        RunSettings(cpu_fallback="yes")

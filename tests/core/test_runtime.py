@@ -16,6 +16,7 @@ from genloom.errors import GenloomError, MissingRequirement, ModelError
 from genloom.runtime import Settings, ort, tensorrt, trial
 from genloom.runtime.half import in_half
 from genloom.runtime.ort import OnnxRuntime
+from genloom.runtime.providers import BEST_FIRST
 from genloom.testing import FakeRuntime
 
 FREE = Port(axes=("batch", 2))
@@ -38,7 +39,7 @@ def test_auto_takes_a_provider_that_works_and_says_which(runtime, doubling):
 
 
 def test_a_provider_that_is_not_in_the_build_is_a_missing_requirement(runtime, doubling):
-    absent = next(name for name in ort.BEST_FIRST if name not in runtime.providers())
+    absent = next(name for name in BEST_FIRST if name not in runtime.providers())
     with pytest.raises(MissingRequirement, match=f"'{absent}' is not at hand") as caught:
         runtime.compile(doubling, Settings(provider=absent))
     assert "genloom doctor" in str(caught.value) and "cpu" in caught.value.expected
@@ -57,7 +58,7 @@ def test_a_misspelt_provider_that_is_not_at_hand_is_not_recommended(runtime, dou
 
 def test_a_provider_that_takes_no_part_of_the_graph_is_an_error(runtime, doubling, monkeypatch):
     # This provider is in the plain build, and hands every operator of its own accord to the CPU.
-    monkeypatch.setitem(ort.BEST_FIRST, "azure", "AzureExecutionProvider")
+    monkeypatch.setitem(BEST_FIRST, "azure", "AzureExecutionProvider")
     if "azure" not in runtime.providers():
         pytest.skip("this build of ONNX Runtime lacks the provider")
     with pytest.raises(MissingRequirement, match="'azure' was asked for but did not take"):
@@ -75,7 +76,7 @@ class FakeOrt:
         self.raising, self.silent, self.known, self.asked = raising, silent, known, []
 
     def get_available_providers(self):
-        return [ort.BEST_FIRST["cuda"], ort.BEST_FIRST["cpu"]]
+        return [BEST_FIRST["cuda"], BEST_FIRST["cpu"]]
 
     class SessionOptions:
         def add_session_config_entry(self, key, value):
@@ -87,7 +88,7 @@ class FakeOrt:
         self.asked.append((name, options, sess_options.intra_op_num_threads))
         if name in self.raising:
             raise _Refused("libcudart.so.13: cannot open shared object file\nat line 12")
-        return FakeSession([ort.BEST_FIRST["cpu"]] if name in self.silent else [name], self.known)
+        return FakeSession([BEST_FIRST["cpu"]] if name in self.silent else [name], self.known)
 
 
 class FakeSession:
@@ -97,7 +98,7 @@ class FakeSession:
         self.get_inputs = self.get_outputs = list
 
 
-CUDA = ort.BEST_FIRST["cuda"]
+CUDA = BEST_FIRST["cuda"]
 
 
 @pytest.mark.parametrize("fault", ["raising", "silent"])
@@ -113,7 +114,7 @@ def test_auto_goes_on_to_the_next_provider(runtime, monkeypatch, fault):
     library = FakeOrt(**{fault: [CUDA]})
     monkeypatch.setattr(ort, "onnxruntime", lambda: library)
     assert runtime.compile(b"", Settings()).provider == "cpu"
-    assert [name for name, _, _ in library.asked] == [CUDA, ort.BEST_FIRST["cpu"]]
+    assert [name for name, _, _ in library.asked] == [CUDA, BEST_FIRST["cpu"]]
 
 
 def test_provider_options_and_threads_reach_the_library(runtime, monkeypatch):
@@ -180,7 +181,7 @@ def test_cuda_s_libraries_are_looked_for_only_where_a_gpu_is_tried(runtime, doub
 
 class FakeTensorRt(FakeOrt):
     def get_available_providers(self):
-        return [ort.BEST_FIRST["tensorrt"], ort.BEST_FIRST["cpu"]]
+        return [BEST_FIRST["tensorrt"], BEST_FIRST["cpu"]]
 
 
 def tensorrt_options(monkeypatch, graph, precision="fp32", **said):
@@ -253,7 +254,7 @@ def test_a_graph_in_fp16_whose_convolutions_are_left_to_the_cpu_is_computed_in_f
 ):
     class Part:
         def __init__(self, name, *operators):
-            self.ep_name = ort.BEST_FIRST[name]
+            self.ep_name = BEST_FIRST[name]
             self.get_nodes = lambda: [SimpleNamespace(op_type=one) for one in operators]
 
     asked = []

@@ -13,7 +13,7 @@ from PIL import Image
 from genloom import load_pipeline
 from genloom.errors import GenloomError, ImageError
 from genloom.stage import Inputs
-from genloom.stages.folders import natural
+from genloom.stages.filenames import natural
 from genloom.stages.load import Load
 from genloom.testing import FakeRun
 from genloom.types import Batch, Item

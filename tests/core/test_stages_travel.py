@@ -128,7 +128,7 @@ def test_shifting_a_model_without_means_is_refused_before_anything_runs(catalog,
 
 def test_a_misspelt_class_gets_the_nearest_right_name(catalog, tmp_path):
     text = "genloom: 1\nstages:\n  - sample: {model: tiny-cvae}\n  - shift: {towards: bagg}\n"
-    with pytest.raises(InvalidFile, match=r"4:12: .*'bagg'.*Did you mean 'bag'"):
+    with pytest.raises(InvalidFile, match=r"4:22: .*'bagg'.*Did you mean 'bag'"):
         load_pipeline(written(tmp_path, text + "  - decode\n  - save\n"), catalog=catalog)
 
 

@@ -1,4 +1,4 @@
-"""Where runs stand, and trying again what failed."""
+"""`genloom status` says what is done, failed and pending, and changes nothing."""
 
 import json
 import os
@@ -9,18 +9,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
+from asking import command, counts, picture, pipeline
 
 import genloom
-from genloom import Batch, Catalog, Kind, Run, Stage, hookimpl, load_pipeline
-from genloom.cli import main
+from genloom import load_pipeline
 from genloom.engine import snapshot
 from genloom.engine.journal import Journal
 from genloom.engine.records import UnitRecord
@@ -28,69 +22,7 @@ from genloom.engine.snapshot import Snapshot
 from genloom.errors import GenloomError, OutputError
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fragile(Stage):
-    """Fails on what it is told to, and remembers what it was given."""
-
-    name, takes, gives = "fragile", Kind.IMAGE, Kind.IMAGE
-    broken: ClassVar[set[str]] = set()
-    keys: ClassVar[list[str]] = []
-
-    def __call__(self, batch: Batch, run: Run) -> Batch:
-        for item in batch.items:
-            if item.key in self.broken:
-                raise RuntimeError("told to fail")
-        self.keys.extend(item.key for item in batch.items)
-        return batch
-
-
-class Plugin:
-    genloom_api = 1
-
-    @hookimpl
-    def genloom_stages(self):
-        return [Fragile]
-
-
-@pytest.fixture
-def catalog():
-    catalog = Catalog.load()
-    catalog.register(Plugin(), "test")
-    Fragile.broken.clear()
-    Fragile.keys.clear()
-    return catalog
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A working folder with pipelines and nine pictures in three folders."""
-    monkeypatch.chdir(tmp_path)
-    pipeline("copy", "load", "save")
-    pipeline("half", "load", "resize: {scale: 0.5}", "save")
-    for n in range(9):
-        picture(f"in/{'abc'[n // 3]}/p{n}.png", n * 20)
-    return tmp_path
-
-
-def pipeline(name, *stages):
-    with open(f"{name}.yaml", "w") as file:
-        file.write("genloom: 1\nstages:\n" + "".join(f"  - {stage}\n" for stage in stages))
-
-
-def picture(path, value=0):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    Image.new("RGB", (8, 8), (value, 0, 0)).save(path)
-
-
-def command(*arguments):
-    return CliRunner().invoke(main, list(arguments))
-
-
-def counts(status):
-    return status.done, status.failed, status.pending
-
-
-def test_a_finished_run_is_all_done_and_says_when_and_how_it_ended(place):
+def test_a_finished_run_is_all_done_and_says_when_and_how_it_ended(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
     status = genloom.status("out")
     assert counts(status) == (9, 0, 0) and status.failures == [] and status.unmade == 0
@@ -102,29 +34,29 @@ def test_a_finished_run_is_all_done_and_says_when_and_how_it_ended(place):
     assert (run.counts["done"], run.counts["skipped"]) == (0, 9)
 
 
-def test_what_failed_is_told_with_stage_and_reason(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
+def test_what_failed_is_told_with_stage_and_reason(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
     load_pipeline("copy.yaml").run("in", "out")
     status = genloom.status("out")
     assert counts(status) == (9, 1, 0)
     (failure,) = status.failures
-    assert failure.source == str(place / "in/a/bad.png")
+    assert failure.source == str(nine_pictures / "in/a/bad.png")
     assert failure.stage == "load" and "not a picture" in failure.reason
 
 
-def test_pending_is_what_a_run_would_do_now(place):
+def test_pending_is_what_a_run_would_do_now(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
     picture("in/new.png")
     picture("in/a/p0.png", 255)
-    (place / "out/b/p3.png").unlink()
-    (place / "in/c/p8.png").unlink()
+    (nine_pictures / "out/b/p3.png").unlink()
+    (nine_pictures / "in/c/p8.png").unlink()
     assert counts(genloom.status("out")) == (6, 0, 3)
     assert load_pipeline("copy.yaml").run("in", "out").done == 3
     assert counts(genloom.status("out")) == (9, 0, 0)
 
 
-def test_a_failed_picture_that_was_mended_counts_as_failed_until_it_is_tried(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
+def test_a_failed_picture_that_was_mended_counts_as_failed_until_it_is_tried(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
     load_pipeline("copy.yaml").run("in", "out")
     picture("in/a/bad.png")
     assert counts(genloom.status("out")) == (9, 1, 0)
@@ -133,28 +65,45 @@ def test_a_failed_picture_that_was_mended_counts_as_failed_until_it_is_tried(pla
     assert counts(genloom.status("out")) == (10, 0, 0)
 
 
-def test_another_command_makes_everything_pending_that_it_does_not_find_done(place):
+def test_what_failed_and_is_gone_since_is_told_of_the_last_run_alone(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
+    load_pipeline("copy.yaml").run("in", "out")
+    (nine_pictures / "in/a/bad.png").unlink()
+    status = genloom.status("out")
+    assert (counts(status), status.failures) == ((9, 0, 0), [])
+    assert (status.runs[-1].outcome, status.runs[-1].counts["failed"]) == ("failed", 1)
+
+
+def test_what_was_named_and_is_gone_since_is_missed(nine_pictures):
+    load_pipeline("copy.yaml").run(["in/a", "in/b/p3.png"], "out")
+    (nine_pictures / "in/b/p3.png").unlink()
+    status = genloom.status("out")
+    assert counts(status) == (4, 0, None)
+    assert "there is no file or folder 'in/b/p3.png'" in status.unknown
+
+
+def test_another_command_makes_everything_pending_that_it_does_not_find_done(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
     chain = load_pipeline("half.yaml")
     chain.run("in/a", "other")
-    with Journal(place / "out") as journal, Journal(place / "other") as other:
+    with Journal(nine_pictures / "out") as journal, Journal(nine_pictures / "other") as other:
         journal._note("asked", other.noted("asked"))
     assert counts(genloom.status("out")) == (0, 0, 3)
 
 
-def test_it_can_be_asked_from_anywhere_and_the_folder_be_moved(place, monkeypatch):
+def test_it_can_be_asked_from_anywhere_and_the_folder_be_moved(nine_pictures, monkeypatch):
     load_pipeline("copy.yaml").run("in", "out")
     picture("in/new.png")
     monkeypatch.chdir("/")
-    assert counts(genloom.status(place / "out")) == (9, 0, 1)
+    assert counts(genloom.status(nine_pictures / "out")) == (9, 0, 1)
     assert os.getcwd() == "/"
-    moved = place.with_name("moved")
-    shutil.move(place, moved)
+    moved = nine_pictures.with_name("moved")
+    shutil.move(nine_pictures, moved)
     assert counts(genloom.status(moved / "out")) == (9, 0, 1)
 
 
-def test_the_status_for_programs_is_whole_and_plain(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
+def test_the_status_for_programs_is_whole_and_plain(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
     arguments = ["--set", "resize.scale=2", "--seed", "5", "--workers", "1"]
     command("run", "half.yaml", "in/*/*.png", "-o", "out", *arguments)
     result = command("status", "out", "--json")
@@ -168,14 +117,14 @@ def test_the_status_for_programs_is_whole_and_plain(place):
     assert asked["pipeline"] == "half.yaml" and asked["overrides"] == ["resize.scale=2"]
     assert asked["inputs"] == ["in/*/*.png"] and asked["folder"] == ".." and asked["seed"] == 5
     assert asked["settings"]["workers"] == 1
-    assert str(place) not in json.dumps(asked)
+    assert str(nine_pictures) not in json.dumps(asked)
 
 
-def test_the_status_for_people_is_short_and_ends_with_the_counts(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
+def test_the_status_for_people_is_short_and_ends_with_the_counts(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
     command("run", "copy.yaml", "in", "-o", "out")
     failed, last, total = command("status", "out").stdout.splitlines()
-    assert failed == f"failed: {place}/in/a/bad.png: load: " + failed.partition("load: ")[2]
+    assert failed == f"failed: {nine_pictures}/in/a/bad.png: load: " + failed.partition("load: ")[2]
     assert failed.count("bad.png") == 1
     assert last.startswith("last run: failed, ended 20") and "9 done, 0 done before" in last
     assert total == "9 done, 1 failed, 0 pending"
@@ -186,28 +135,28 @@ def test_the_status_for_people_is_short_and_ends_with_the_counts(place):
     ("out", "got"),
     [("in", "a folder without one"), ("in/a/p0.png", "got a file"), ("gone", "nothing")],
 )
-def test_a_folder_without_a_journal_is_an_error_and_none_is_made(place, name, out, got):
+def test_a_folder_without_a_journal_is_an_error_and_none_is_made(nine_pictures, name, out, got):
     result = command(name, out)
     assert result.exit_code == 2
     assert "there is no journal of a run" in result.stderr and got in result.stderr
-    assert not (place / out / ".genloom").exists()
+    assert not (nine_pictures / out / ".genloom").exists()
 
 
-def test_inputs_that_cannot_be_counted_any_more_are_said_to_be_unknown(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
+def test_inputs_that_cannot_be_counted_any_more_are_said_to_be_unknown(nine_pictures):
+    (nine_pictures / "in/a/bad.png").write_bytes(b"no")
     load_pipeline("copy.yaml").run("in", "out")
-    (place / "in").rename(place / "elsewhere")
+    (nine_pictures / "in").rename(nine_pictures / "elsewhere")
     status = genloom.status("out")
     assert counts(status) == (9, 1, None) and "no file or folder" in status.unknown
     assert len(status.failures) == 1
-    (place / "copy.yaml").unlink()
+    (nine_pictures / "copy.yaml").unlink()
     result = command("status", "out")
     assert "9 done, 1 failed, an unknown number pending" in result.stdout
     assert "note: pending is not known: there is no pipeline file 'copy.yaml'" in result.stdout
 
 
-def test_a_journal_that_kept_no_command_is_read_as_far_as_it_goes(place):
-    with Journal(place / "out") as journal:
+def test_a_journal_that_kept_no_command_is_read_as_far_as_it_goes(nine_pictures):
+    with Journal(nine_pictures / "out") as journal:
         journal.begin_run({})
         journal.record([("a", UnitRecord("done", "p", ()), [])])
     status = genloom.status("out")
@@ -215,19 +164,19 @@ def test_a_journal_that_kept_no_command_is_read_as_far_as_it_goes(place):
     assert "does not hold the command" in status.unknown
     with pytest.raises(GenloomError, match="does not hold the command"):
         genloom.retry("out")
-    Journal(place / "empty").close()
+    Journal(nine_pictures / "empty").close()
     assert genloom.status("empty").pending is None
     with pytest.raises(OutputError, match="no run has begun"):
         genloom.retry("empty")
 
 
-def test_a_damaged_journal_or_one_of_another_version_is_an_error(place):
+def test_a_damaged_journal_or_one_of_another_version_is_an_error(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
-    with Journal(place / "out") as journal:
+    with Journal(nine_pictures / "out") as journal:
         journal._database.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
     with pytest.raises(OutputError, match="another version"):
         genloom.status("out")
-    (place / "out/.genloom/journal.db").write_bytes(b"this is no database" * 99)
+    (nine_pictures / "out/.genloom/journal.db").write_bytes(b"this is no database" * 99)
     with pytest.raises(OutputError, match="damaged"):
         genloom.status("out")
 
@@ -249,8 +198,8 @@ main()
 """
 
 
-def test_it_can_be_asked_while_a_run_goes_on_and_after_that_was_killed(place):
-    (place / "in/a/a.png").write_bytes(b"no")
+def test_it_can_be_asked_while_a_run_goes_on_and_after_that_was_killed(nine_pictures):
+    (nine_pictures / "in/a/a.png").write_bytes(b"no")
     arguments = ["run", "copy.yaml", "in", "-o", "out", "--workers", "1", "--batch", "1"]
     with subprocess.Popen(
         [sys.executable, "-c", HELD, *arguments],
@@ -317,7 +266,7 @@ def test_a_copy_is_whole_however_busily_the_journal_is_written(tmp_path, monkeyp
     assert seen, "not one copy was whole"
 
 
-def test_a_process_that_runs_into_the_folder_itself_is_not_disturbed(place):
+def test_a_process_that_runs_into_the_folder_itself_is_not_disturbed(nine_pictures):
     asked = []
 
     def observe(event):
@@ -330,138 +279,20 @@ def test_a_process_that_runs_into_the_folder_itself_is_not_disturbed(place):
     assert asked and counts(genloom.status("out")) == (9, 0, 0)
 
 
-def test_asking_changes_nothing_in_the_folder(place):
+def test_asking_changes_nothing_in_the_folder(nine_pictures):
     load_pipeline("copy.yaml").run("in", "out")
-    before = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (nine_pictures / "out").rglob("*")}
     genloom.status("out")
-    assert {path: path.stat().st_mtime_ns for path in (place / "out").rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in (nine_pictures / "out").rglob("*")} == before
 
 
-def test_retry_tries_what_failed_and_nothing_else(place, catalog, monkeypatch):
-    pipeline("fragile", "load", "fragile", "save")
-    Fragile.broken |= {"0/a/p1.png", "0/c/p7.png"}
-    load_pipeline("fragile.yaml", catalog=catalog).run("in", "out", batch=1)
-    Fragile.keys.clear()
-    Fragile.broken.remove("0/a/p1.png")
-    picture("in/new.png")
-    monkeypatch.chdir("/")
-    (report,) = genloom.retry(place / "out", catalog=catalog)
-    assert (report.total, report.done, report.failed, report.skipped) == (2, 1, 1, 0)
-    assert Fragile.keys == ["0/a/p1.png"]
-    assert (place / "out/a/p1.png").exists() and not (place / "out/new.png").exists()
-    assert counts(genloom.status(place / "out", catalog=catalog)) == (9 - 1, 1, 1)
-    Fragile.broken.clear()
-    assert genloom.retry(place / "out", catalog=catalog)[0].exit_code == 0
-    assert genloom.retry(place / "out", catalog=catalog)[0].total == 0
-
-
-def test_retry_is_the_same_command_with_all_that_was_asked(place, catalog):
-    pipeline("fragile", "load", "fragile", "resize: {scale: 1.0}", "save")
-    Fragile.broken.add("0/p1.png")
-    chain = load_pipeline("fragile.yaml", {"resize.scale": 0.5}, seed=3, catalog=catalog)
-    chain.run("in/a", "out", workers=1, batch=1, force=True)
-    Fragile.broken.clear()
-    events = []
-    (report,) = genloom.retry("out", observe=events.append, catalog=catalog)
-    assert report.done == 1
-    assert events[0]["plan"]["seed"] == 3 and events[0]["total"] == 1
-    with Image.open("out/p1.png") as image:
-        assert image.size == (4, 4)
-    assert chain.run("in/a", "out").skipped == 3
-
-
-def test_retry_on_the_command_line_shows_and_ends_as_run_does(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
-    assert command("run", "copy.yaml", "in", "-o", "out").exit_code == 1
-    result = command("retry", "out")
-    assert result.exit_code == 1
-    assert result.stdout.startswith("copy: 1 item → ") and "0 done, 1 failed" in result.stdout
-    assert result.stderr.startswith("failed: in/a/bad.png: load: ")
-    picture("in/a/bad.png")
-    assert len(command("retry", "out", "-q").stdout.splitlines()) == 1
-    (place / "in/a/bad.png").write_bytes(b"no again")
-    command("run", "copy.yaml", "in", "-o", "out")
-    events = [json.loads(line) for line in command("retry", "out", "--json").stdout.splitlines()]
-    assert [event["event"] for event in events] == ["start", "item", "end"]
-    assert events[-1]["report"]["failed"] == 1
-
-
-def test_retry_refuses_a_pipeline_that_changed_or_is_gone(place):
-    (place / "in/a/bad.png").write_bytes(b"no")
-    load_pipeline("copy.yaml").run("in", "out")
-    pipeline("copy", "load", "resize: {scale: 2}", "save")
-    result = command("retry", "out")
-    assert result.exit_code == 2
-    assert "'copy.yaml'" in result.stderr and "has changed since the run" in result.stderr
-    assert "`genloom run copy.yaml … -o out`" in result.stderr
-    (place / "copy.yaml").unlink()
-    result = command("retry", "out")
-    assert result.exit_code == 2 and "there is no pipeline file 'copy.yaml'" in result.stderr
-    pipeline("copy", "load", "save  # as it was")
-    assert genloom.retry("out")[0].total == 1
-
-
-@pytest.mark.parametrize("group", ["all", "folder"])
-def test_retry_makes_the_groups_whole_in_which_something_failed(place, catalog, group):
-    grid = f"grid: {{group: {group}, max_items: 3}}"
-    pipeline("sheet", "load", "fragile", grid, "save")
-    Fragile.broken.add("0/b/p4.png")
-    chain = load_pipeline("sheet.yaml", catalog=catalog)
-    report = chain.run("in", "out", batch=1)
-    assert (report.done, report.failed, report.unmade) == (8, 1, 1)
-    status = genloom.status("out", catalog=catalog)
-    assert status.failed == 1 and status.unmade == 1
-    assert [failure.stage for failure in status.failures] == ["fragile", "grid"]
-    Fragile.broken.clear()
-    Fragile.keys.clear()
-    (report,) = genloom.retry("out", catalog=catalog)
-    assert report.exit_code == 0 and report.files >= 1
-    assert not any(key.startswith("0/a") for key in Fragile.keys), "those sheets stand"
-    status = genloom.status("out", catalog=catalog)
-    assert (*counts(status), status.unmade) == (9, 0, 0, 0)
-    assert status.failures == []
-
-
-def test_retry_makes_a_sheet_again_that_failed_though_its_pictures_did_not(place, catalog):
-    pipeline("sheet", "load", "save", "grid: {group: folder}", "save: {id: sheet}")
-    (place / "out/b").mkdir(parents=True)
-    (place / "out/b/grid.png").write_text("mine")
-    report = load_pipeline("sheet.yaml", catalog=catalog).run("in", "out")
-    assert (report.done, report.unmade) == (9, 1) or report.failures
-    status = genloom.status("out", catalog=catalog)
-    assert (*counts(status), status.unmade) == (9, 0, 0, 1)
-    (place / "out/b/grid.png").unlink()
-    (report,) = genloom.retry("out", catalog=catalog)
-    assert (report.total, report.files, report.skipped) == (3, 1, 3)
-    assert genloom.status("out", catalog=catalog).unmade == 0
-
-
-def test_a_killed_run_whose_pictures_are_done_and_whose_sheet_is_not_is_not_called_done(place):
+def test_a_killed_run_whose_pictures_are_done_and_whose_sheet_is_not_is_not_called_done(
+    nine_pictures,
+):
     pipeline("sheet", "load", "grid", "save")
     load_pipeline("sheet.yaml").run("in", "out")
     assert (*counts(genloom.status("out")), genloom.status("out").unmade) == (9, 0, 0, 0)
-    with sqlite3.connect(place / "out/.genloom/journal.db") as database:
+    with sqlite3.connect(nine_pictures / "out/.genloom/journal.db") as database:
         database.execute("DELETE FROM units WHERE unit LIKE 'grid:%'")
     database.close()
     assert (*counts(genloom.status("out")), genloom.status("out").unmade) == (0, 0, 9, 1)
-
-
-@given(
-    inputs=st.lists(st.text(min_size=1), max_size=3),
-    overrides=st.lists(st.text(), max_size=2),
-    seed=st.integers(0, 2**63 - 1),
-)
-def test_whatever_is_asked_is_read_back_as_it_was(tmp_path_factory, inputs, overrides, seed):
-    from genloom.engine.asked import Asked
-
-    asked = Asked(
-        pipeline="p",
-        overrides=tuple(overrides),
-        seed=seed,
-        inputs=tuple(inputs),
-        folder="..",
-        settings={"provider": "cpu"},
-    )
-    with Journal(tmp_path_factory.mktemp("out")) as journal:
-        journal.begin_run({}, vars(asked))
-        assert Asked.read(journal.noted("asked")) == asked

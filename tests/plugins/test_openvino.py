@@ -1,4 +1,4 @@
-"""The runtime `openvino` keeps the contract of runtimes and computes what ONNX Runtime does."""
+"""The runtime of OpenVINO: the same pictures, and what is wrong is told."""
 
 import functools
 import os
@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from making import FREE
 
 import genloom
-from genloom import doctor, models
+from genloom import doctor
 from genloom.card import Port
 from genloom.catalog import Catalog
 from genloom.engine.compiling import runtime_named
@@ -23,26 +24,11 @@ from genloom.errors import (
     OutOfMemory,
     PluginError,
 )
-from genloom.runtime import Settings, cache, trial
+from genloom.runtime import Settings, trial
 from genloom.runtime.best import Best
 from genloom.runtime.ort import OnnxRuntime
 from genloom_openvino import runtime as openvino
 from genloom_openvino.runtime import OpenVino, opened
-
-FREE = Port(axes=("n", 3, "h", "w"))
-
-
-@pytest.fixture
-def runtime():
-    made = OpenVino()
-    if not made.providers():
-        pytest.skip("openvino is not installed")
-    return made
-
-
-@pytest.fixture
-def doubling(onnx_bytes):
-    return onnx_bytes([("Add", ["x", "x"], ["y"], {})], {"x": FREE}, {"y": FREE})
 
 
 def test_without_the_library_it_has_no_providers_and_names_the_extra(monkeypatch, doubling):
@@ -52,13 +38,13 @@ def test_without_the_library_it_has_no_providers_and_names_the_extra(monkeypatch
         OpenVino().compile(doubling, Settings(provider="openvino"))
 
 
-def test_the_processor_is_a_provider_that_works(runtime):
-    assert "openvino" in runtime.providers()
-    assert trial.tried(runtime, "openvino") == ""
+def test_the_processor_is_a_provider_that_works(openvino_runtime):
+    assert "openvino" in openvino_runtime.providers()
+    assert trial.tried(openvino_runtime, "openvino") == ""
 
 
-def test_a_graph_runs_at_every_size_and_says_its_ports(runtime, doubling):
-    network = runtime.compile(doubling, Settings(threads=1))
+def test_a_graph_runs_at_every_size_and_says_its_ports(openvino_runtime, doubling):
+    network = openvino_runtime.compile(doubling, Settings(threads=1))
     assert network.provider == "openvino"
     assert list(network.inputs) == ["x"] and network.inputs["x"][1] == 3
     assert network.types == {"x": "float32", "y": "float32"}
@@ -67,15 +53,15 @@ def test_a_graph_runs_at_every_size_and_says_its_ports(runtime, doubling):
         assert np.array_equal(network.run({"x": x})["y"], 2 * x)
 
 
-def test_results_are_the_caller_s_to_keep(runtime, doubling):
-    network = runtime.compile(doubling, Settings(threads=1))
+def test_results_are_the_caller_s_to_keep(openvino_runtime, doubling):
+    network = openvino_runtime.compile(doubling, Settings(threads=1))
     first = network.run({"x": np.ones((1, 3, 2, 2))})["y"]
     network.run({"x": np.zeros((1, 3, 2, 2))})
     assert np.array_equal(first, np.full((1, 3, 2, 2), 2))
 
 
-def test_calls_of_several_threads_do_not_meet(runtime, doubling):
-    network = runtime.compile(doubling, Settings(threads=1, calls=2))
+def test_calls_of_several_threads_do_not_meet(openvino_runtime, doubling):
+    network = openvino_runtime.compile(doubling, Settings(threads=1, calls=2))
     inputs = [np.full((1, 3, 16, 16), n, np.float32) for n in range(64)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda x: network.run({"x": x})["y"], inputs))
@@ -91,31 +77,33 @@ def test_calls_of_several_threads_do_not_meet(runtime, doubling):
         ({"x": np.ones((3, 4, 4))}, "'x' has the wrong shape"),
     ],
 )
-def test_inputs_that_do_not_fit_are_told(runtime, doubling, inputs, words):
+def test_inputs_that_do_not_fit_are_told(openvino_runtime, doubling, inputs, words):
     with pytest.raises(ModelError, match=words):
-        runtime.compile(doubling, Settings()).run(inputs)
+        openvino_runtime.compile(doubling, Settings()).run(inputs)
 
 
-def test_what_cannot_be_compiled_is_told(runtime, doubling, tmp_path):
+def test_what_cannot_be_compiled_is_told(openvino_runtime, doubling, tmp_path):
     with pytest.raises(ModelError, match="does not load"):
-        runtime.compile(b"no graph at all", Settings())
+        openvino_runtime.compile(b"no graph at all", Settings())
     with pytest.raises(ModelError, match="cannot be read"):
-        runtime.compile(tmp_path / "gone.onnx", Settings())
+        openvino_runtime.compile(tmp_path / "gone.onnx", Settings())
     with pytest.raises(MissingRequirement, match="'cuda' is not at hand"):
-        runtime.compile(doubling, Settings(provider="cuda"))
+        openvino_runtime.compile(doubling, Settings(provider="cuda"))
     with pytest.raises(GenloomError, match="Did you mean 'NUM_STREAMS'"):
-        runtime.compile(doubling, Settings(provider="openvino", options={"NUM_STREAM": "1"}))
+        openvino_runtime.compile(
+            doubling, Settings(provider="openvino", options={"NUM_STREAM": "1"})
+        )
 
 
-def test_options_of_the_device_reach_it(runtime, doubling):
+def test_options_of_the_device_reach_it(openvino_runtime, doubling):
     settings = Settings(provider="openvino", options={"PERF_COUNT": "YES"}, threads=1, calls=2)
-    network = runtime.compile(doubling, settings)
+    network = openvino_runtime.compile(doubling, settings)
     found = {n: str(network._graph.compiled.get_property(n)) for n in ("PERF_COUNT", "NUM_STREAMS")}
     assert found == {"PERF_COUNT": "YES", "NUM_STREAMS": "2"}
 
 
 @pytest.mark.parametrize("size", [(33, 47), (64, 128)])
-def test_a_denoiser_that_ships_gives_the_same_picture_on_both_runtimes(runtime, size):
+def test_a_denoiser_that_ships_gives_the_same_picture_on_both_runtimes(openvino_runtime, size):
     noisy = np.random.default_rng(1).random((*size, 3), np.float32)
     results = [
         genloom.open_model("denoise-photo", provider=provider)(noisy, noise_level=0.1)
@@ -126,7 +114,7 @@ def test_a_denoiser_that_ships_gives_the_same_picture_on_both_runtimes(runtime, 
 
 @pytest.mark.parametrize("operator", ["Identity", "Dropout", "Cast", "Reshape", "Flatten"])
 def test_ports_keep_their_names_where_the_last_operators_are_folded_away(
-    runtime, onnx_bytes, operator
+    openvino_runtime, onnx_bytes, operator
 ):
     said = {"Cast": {"to": 1}, "Flatten": {"axis": 1}}.get(operator, {})
     more = {"shape": np.array([1, 3], np.int64)} if operator == "Reshape" else {}
@@ -136,14 +124,14 @@ def test_ports_keep_their_names_where_the_last_operators_are_folded_away(
         (operator, ["inner", *more], ["result"], said),
     ]
     data = onnx_bytes(nodes, {"image": port}, {"result": port}, more)
-    network = runtime.compile(data, Settings(threads=1))
+    network = openvino_runtime.compile(data, Settings(threads=1))
     assert (list(network.inputs), list(network.outputs)) == (["image"], ["result"])
     x = np.float32([[1, 2, 3]])
     assert np.array_equal(network.run({"image": x})["result"], 2 * x)
 
 
 def test_ports_keep_their_names_and_places_where_the_first_operators_are_folded_away(
-    runtime, onnx_bytes
+    openvino_runtime, onnx_bytes
 ):
     nodes = [
         ("Identity", ["left"], ["a"], {}),
@@ -153,7 +141,7 @@ def test_ports_keep_their_names_and_places_where_the_first_operators_are_folded_
         ("Identity", ["right"], ["same"], {}),
     ]
     ports = {"left": FREE, "right": FREE}, {"result": FREE, "same": FREE}
-    network = runtime.compile(onnx_bytes(nodes, *ports), Settings(threads=1))
+    network = openvino_runtime.compile(onnx_bytes(nodes, *ports), Settings(threads=1))
     assert (set(network.inputs), set(network.outputs)) == (set(ports[0]), set(ports[1]))
     left, right = np.random.default_rng(0).random((2, 1, 3, 4, 5), np.float32)
     results = network.run({"right": right, "left": left})
@@ -168,123 +156,23 @@ def determinant(onnx_bytes):
     return onnx_bytes(nodes, {"x": Port(axes=("n", 2, 2))}, {"y": Port(axes=("n",))})
 
 
-def test_an_operator_that_it_does_not_know_is_named(runtime, determinant):
+def test_an_operator_that_it_does_not_know_is_named(openvino_runtime, determinant):
     with pytest.raises(ModelError, match=r"does not load in OpenVINO \(.*Det"):
-        runtime.compile(determinant, Settings())
+        openvino_runtime.compile(determinant, Settings())
 
 
-def test_auto_is_openvino_where_it_is_installed(runtime, doubling, as_shipped):
+def test_auto_is_openvino_where_it_is_installed(openvino_runtime, doubling, as_shipped):
     network = runtime_named(Catalog.load(), "auto").compile(doubling, Settings())
     assert network.provider == "openvino"
 
 
 def test_auto_goes_on_to_onnx_runtime_for_an_operator_that_it_does_not_know(
-    runtime, determinant, as_shipped
+    openvino_runtime, determinant, as_shipped
 ):
-    network = Best([runtime, OnnxRuntime()]).compile(determinant, Settings())
+    network = Best([openvino_runtime, OnnxRuntime()]).compile(determinant, Settings())
     assert network.provider == "cpu"
     result = network.run({"x": np.float32([[[2, 0], [0, 3]]])})
     assert result["y"] == pytest.approx([6])
-
-
-def test_few_shapes_are_kept_compiled(runtime, doubling, monkeypatch):
-    core, given = opened(), []
-
-    class Spy:
-        def __getattr__(self, name):
-            return getattr(core, name)
-
-        def compile_model(self, model, device, config):
-            given.append(config)
-            return core.compile_model(model, device, config)
-
-    monkeypatch.setattr(openvino, "opened", Spy)
-    runtime.compile(doubling, Settings())
-    assert given[0]["CPU_RUNTIME_CACHE_CAPACITY"] == "64"
-
-
-@pytest.fixture
-def kept(runtime, tmp_path, monkeypatch):
-    """A cache of its own; gives its entries, and what was compiled and not read from it."""
-    monkeypatch.setenv("GENLOOM_CACHE", str(tmp_path / "cache"))
-    core, compiled = opened(), []
-
-    class Spy:
-        def __getattr__(self, name):
-            return getattr(core, name)
-
-        def compile_model(self, model, device, config):
-            compiled.append(config)
-            return core.compile_model(model, device, config)
-
-    monkeypatch.setattr(openvino, "opened", Spy)
-    return lambda: sorted((tmp_path / "cache/graphs").glob("*.graph")), compiled
-
-
-def test_what_was_compiled_once_is_read_the_next_time_and_computes_the_same(runtime, kept):
-    entries, compiled = kept
-    bundle = models.find("denoise-photo", Catalog.load())
-    graph, inputs = (
-        bundle.graph("network"),
-        {
-            "image": np.random.default_rng(0).random((1, 3, 40, 56), np.float32),
-            "noise_level": np.full(1, 0.1, np.float32),
-        },
-    )
-    first = runtime.compile(graph, Settings(threads=1))
-    second = runtime.compile(graph, Settings(threads=1))
-    assert len(compiled) == len(entries()) == 1
-    assert (second.inputs, second.outputs) == (first.inputs, first.outputs)
-    assert (second.types, second.precision) == (first.types, first.precision)
-    assert np.array_equal(first.run(inputs)["result"], second.run(inputs)["result"])
-
-
-def test_other_graphs_settings_and_options_are_compiled_by_themselves(runtime, kept, onnx_bytes):
-    entries, compiled = kept
-    graphs = [
-        onnx_bytes([(operator, ["x", "x"], ["y"], {})], {"x": FREE}, {"y": FREE})
-        for operator in ("Add", "Mul")
-    ]
-    options = {"ENABLE_CPU_PINNING": "NO"}
-    for _ in range(2):
-        networks = [runtime.compile(graph, Settings(threads=1)) for graph in graphs]
-        runtime.compile(graphs[0], Settings(threads=2))
-        runtime.compile(graphs[0], Settings(threads=1, provider="openvino", options=options))
-    assert len(compiled) == len(entries()) == 4
-    x = np.full((1, 3, 2, 2), 3, np.float32)
-    assert [network.run({"x": x})["y"].max() for network in networks] == [6, 9]
-
-
-@pytest.mark.parametrize("damage", [b"", b"what is this", None])
-def test_a_damaged_entry_is_compiled_again_and_replaced(runtime, kept, doubling, damage):
-    entries, compiled = kept
-    runtime.compile(doubling, Settings(threads=1))
-    (entry,) = entries()
-    whole = entry.read_bytes()
-    entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    network = runtime.compile(doubling, Settings(threads=1))
-    x = np.ones((1, 3, 2, 2), np.float32)
-    assert np.array_equal(network.run({"x": x})["y"], 2 * x)
-    runtime.compile(doubling, Settings(threads=1))
-    assert len(compiled) == 2 and len(entries()) == 1
-
-
-def test_an_entry_that_openvino_does_not_take_is_compiled_again(runtime, kept, doubling):
-    entries, compiled = kept
-    runtime.compile(doubling, Settings(threads=1))
-    (entry,) = entries()
-    cache.put(entry.stem, b'["x", "y"]\nof another version')
-    runtime.compile(doubling, Settings(threads=1))
-    runtime.compile(doubling, Settings(threads=1))
-    assert len(compiled) == 2
-
-
-def test_nothing_is_kept_where_that_was_not_wanted(runtime, kept, doubling, monkeypatch):
-    entries, compiled = kept
-    monkeypatch.setenv("GENLOOM_CACHE", "off")
-    for _ in range(2):
-        runtime.compile(doubling, Settings(threads=1))
-    assert len(compiled) == 2 and not entries()
 
 
 LITTLE = """
@@ -314,7 +202,7 @@ print("then", network.run({"image": large})["result"].shape)
 
 
 def test_the_processor_says_that_memory_ran_out_and_never_gives_the_results_of_another_call(
-    runtime, onnx_bytes, tmp_path
+    openvino_runtime, onnx_bytes, tmp_path
 ):
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux tells how much memory a process has mapped")
@@ -342,7 +230,7 @@ def test_the_processor_says_that_memory_ran_out_and_never_gives_the_results_of_a
     assert second == "then (1, 3, 512, 512)"
 
 
-def test_memory_that_runs_out_is_told_apart_from_other_faults(runtime, doubling):
+def test_memory_that_runs_out_is_told_apart_from_other_faults(openvino_runtime, doubling):
     class Poor:
         def start_async(self, given, share_inputs):
             pass
@@ -350,7 +238,8 @@ def test_memory_that_runs_out_is_told_apart_from_other_faults(runtime, doubling)
         def wait(self):
             raise RuntimeError("Exception from infer_request.cpp:223:\n[GPU] CL_OUT_OF_RESOURCES")
 
-    network, given = runtime.compile(doubling, Settings(threads=1)), np.ones((1, 3, 2, 2), "f4")
+    network = openvino_runtime.compile(doubling, Settings(threads=1))
+    given = np.ones((1, 3, 2, 2), np.float32)
     network._graph._requests.put(Poor())
     assert (network.run({"x": given})["y"] == 2).all()  # tried again on a graph that holds less
     network._graph._requests = queue.SimpleQueue()
@@ -360,17 +249,17 @@ def test_memory_that_runs_out_is_told_apart_from_other_faults(runtime, doubling)
     assert (network.run({"x": given})["y"] == 2).all()
 
 
-def test_a_wrong_value_of_an_option_is_no_missing_requirement(runtime, doubling):
+def test_a_wrong_value_of_an_option_is_no_missing_requirement(openvino_runtime, doubling):
     options = {"PERFORMANCE_HINT": "QUICK"}
     with pytest.raises(GenloomError, match="got PERFORMANCE_HINT=QUICK") as caught:
-        runtime.compile(doubling, Settings(provider="openvino", options=options))
+        openvino_runtime.compile(doubling, Settings(provider="openvino", options=options))
     assert caught.value.exit_code == 2
 
 
-def test_what_can_only_be_read_is_no_option(runtime, doubling):
+def test_what_can_only_be_read_is_no_option(openvino_runtime, doubling):
     options = {"FULL_DEVICE_NAME": "mine"}
     with pytest.raises(GenloomError, match="has no option 'FULL_DEVICE_NAME'"):
-        runtime.compile(doubling, Settings(provider="openvino", options=options))
+        openvino_runtime.compile(doubling, Settings(provider="openvino", options=options))
 
 
 def test_a_library_that_is_there_and_does_not_load_says_why_and_how_to_mend_it(monkeypatch):
@@ -401,7 +290,7 @@ def test_the_extra_is_named_where_the_library_is_missing(monkeypatch, provider, 
             runtime_named(Catalog.load(), name).compile(doubling, Settings(provider=chosen))
 
 
-def test_threads_that_ask_at_once_get_the_same_core(runtime, monkeypatch):
+def test_threads_that_ask_at_once_get_the_same_core(openvino_runtime, monkeypatch):
     made = []
 
     def core():
@@ -448,7 +337,7 @@ print("there" if start == (stack.start or 0) else "gone")
 
 
 def test_signals_find_their_stack_when_another_thread_lets_the_last_network_go(
-    runtime, doubling, tmp_path
+    openvino_runtime, doubling, tmp_path
 ):
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux lists what a process has mapped")

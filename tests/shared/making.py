@@ -8,7 +8,11 @@ import numpy as np
 from PIL import Image
 
 from genloom import Backend, Catalog, hookimpl, load_pipeline
+from genloom.card import Port
 from genloom.testing import FakeRuntime, fake_bundle
+
+FREE = Port(axes=("n", 3, "h", "w"))
+"""Colour pictures of any number and size."""
 
 
 class Fake(Backend):

@@ -2,7 +2,6 @@
 
 import pytest
 from exporting import one_registry as one_registry
-from measuring import pytest_runtest_protocol as pytest_runtest_protocol
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -49,7 +49,7 @@ def quantize(model: str, photographs: tuple[str, ...], out: Path, as_json: bool)
 
 def _text(one: Any) -> str:
     """What a part is worth on a provider, and what a run will make of it."""
-    from genloom.engine.networks import FLOOR
+    from genloom.engine.watching import FLOOR
 
     speed = f"{one.speed:.2f} times as fast as fp32"
     apart = f"{one.mean:.1f} dB from it, {one.least:.1f} at the least"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from genloom.catalog import Catalog
 from genloom.engine.asked import Asked
-from genloom.engine.plan import Plan, bind
+from genloom.engine.binding import bind
+from genloom.engine.plan import Plan
 from genloom.engine.settings import RunSettings
 from genloom.engine.snapshot import LastRun, Snapshot
 from genloom.errors import GenloomError, OutputError

@@ -14,10 +14,11 @@ from typing import Any
 
 from genloom import machine
 from genloom.catalog import Catalog
+from genloom.engine.binding import bind
 from genloom.engine.calls import Caller
 from genloom.engine.execute import execute
 from genloom.engine.packet import Packet
-from genloom.engine.plan import Plan, bind
+from genloom.engine.plan import Plan
 from genloom.engine.provenance import Beginnings
 from genloom.engine.recording import NO_COST, ON_PROCESSOR, Recording, measured
 from genloom.engine.report import Report

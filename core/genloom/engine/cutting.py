@@ -115,18 +115,31 @@ class Cutting:
             return self._card.size.fixed
         if self._margin is None or height * width <= limit:
             return height, width
-        return min(side, height), min(side, width)
+        rows, columns = (max(side, self._least(length)) for length in (height, width))
+        return min(rows, height), min(columns, width)
+
+    def _least(self, length: int) -> int:
+        """Length of the shortest tiles along an axis of which the graphs take the last one too.
+
+        That one is shorter than the others by what the axis lacks of a multiple of the step.
+        """
+        rule = self._card.size
+        return -(-(rule.minimum + -length % rule.step) // rule.step) * rule.step
 
     def _evened(self, height: int, width: int, tile: tuple[int, int]) -> tuple[int, int]:
         """The smallest tile of which a picture needs no more, where any gives the same result."""
         card, rule = self._card, self._card.size
-        if card.receptive_field == "global" or rule.fixed is not None:
+        if rule.fixed is not None:
             return tile
-        least, margin = -(-rule.minimum // rule.step) * rule.step, card.receptive_field // 2
-        rows, columns = (
-            max(least, tiling.shortest(length, side, margin, rule.step))
-            for length, side in zip((height, width), tile, strict=True)
-        )
+        lengths = (height, width)
+        if card.receptive_field != "global":
+            margin, step = card.receptive_field // 2, rule.step
+            rows, columns = (
+                tiling.shortest(length, side, margin, step)
+                for length, side in zip(lengths, tile, strict=True)
+            )
+            tile = rows, columns
+        rows, columns = map(max, map(self._least, lengths), tile)
         longer = max(rows, columns)
         return (longer, longer) if rule.square else (rows, columns)
 

@@ -17,8 +17,9 @@ from genloom.engine.arrays import joined, with_channels
 from genloom.engine.cutting import Cutting
 from genloom.engine.fallback import Fallback
 from genloom.engine.inference import ImageInference
-from genloom.engine.networks import FLOOR, Compile, Form, Networks
+from genloom.engine.networks import Compile, Form, Networks
 from genloom.engine.room import items_of, of_items, pieces, shape_of
+from genloom.engine.watching import FLOOR
 from genloom.errors import ModelError, shown
 from genloom.models import Bundle
 from genloom.runtime import EXACT, Network

@@ -17,10 +17,10 @@ from genloom.card import Card, Int8, Part
 from genloom.catalog import Catalog
 from genloom.engine.calibration import SIDE, Example, examples, photographs
 from genloom.engine.compiling import runtime_named
-from genloom.engine.networks import apart
 from genloom.engine.recording import ON_PROCESSOR
 from genloom.engine.tune import SLOW
 from genloom.engine.verify import verify
+from genloom.engine.watching import apart
 from genloom.errors import MissingRequirement, ModelError, OutputError
 from genloom.models import Bundle
 from genloom.runtime import EXACT, INT8, Network, Runtime, Settings, proto

@@ -14,11 +14,12 @@ import numpy as np
 
 from genloom import __version__, imaging, models, options, pipeline
 from genloom.catalog import Catalog
+from genloom.engine.binding import bind
 from genloom.engine.calls import Caller
 from genloom.engine.cutting import TILE
 from genloom.engine.opening import sign
 from genloom.engine.packet import Output, Packet, Unit
-from genloom.engine.plan import Plan, bind
+from genloom.engine.plan import Plan
 from genloom.engine.provenance import Beginnings, plugin_record
 from genloom.engine.settings import RunSettings
 from genloom.engine.stagerun import Shared

@@ -11,8 +11,9 @@ import numpy as np
 
 from genloom import imaging
 from genloom.catalog import Catalog
+from genloom.engine.binding import bind
 from genloom.engine.execute import execute
-from genloom.engine.plan import Plan, bind
+from genloom.engine.plan import Plan
 from genloom.engine.recording import Recorded, Recording
 from genloom.engine.settings import RunSettings
 from genloom.errors import GenloomError, ImageError

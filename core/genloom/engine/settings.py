@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from genloom.engine.networks import FLOOR
 from genloom.engine.shards import Shard
 from genloom.engine.tuned import LEAST_TILE
+from genloom.engine.watching import FLOOR
 from genloom.errors import GenloomError, did_you_mean, shown
 from genloom.runtime import EXACT, INT8
 

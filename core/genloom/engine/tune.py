@@ -7,11 +7,9 @@ batches, each with the best of what came before.
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,18 +18,19 @@ from genloom import machine
 from genloom.card import Card
 from genloom.catalog import Catalog
 from genloom.engine import tuned
+from genloom.engine.binding import parallel
 from genloom.engine.compiling import runtime_named
 from genloom.engine.contest import Outcome, Trial, Way, contest
 from genloom.engine.cutting import SIDES, usual_side
-from genloom.engine.networks import apart
-from genloom.engine.plan import Plan, parallel
+from genloom.engine.plan import Plan
 from genloom.engine.recording import ON_PROCESSOR
-from genloom.engine.samples import PICTURES, Load, Tensors, loads, ran, shaped
+from genloom.engine.samples import PICTURES, Load, loads, ran, shaped
 from genloom.engine.settings import BATCH, BATCH_PIXELS, PRECISIONS, RunSettings
 from genloom.engine.tuned import Answer
+from genloom.engine.workload import Setting, Workload
 from genloom.errors import GenloomError
 from genloom.pipeline import Pipeline
-from genloom.runtime import EXACT, INT8, Network, Runtime, Settings
+from genloom.runtime import EXACT, INT8, Runtime
 
 SECONDS = 60.0
 TILES = (384, *SIDES)
@@ -40,8 +39,6 @@ BATCH_SIDE = 256
 """Side of the pictures that batches are measured with."""
 MOST_PIXELS = 1024 * 1024
 """Pixels of one call at the most."""
-COMPARED = 2
-"""Calls of each graph whose results are compared with those of fp32."""
 SLOW = ("tensorrt",)
 """Providers that compile for minutes and are taken only by name."""
 _SHARES = {"provider": 0.4, "at a time": 0.3, "tile": 0.6, "batch": 1.0}
@@ -112,19 +109,6 @@ def tune(
     return found
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """How graphs are compiled, and how many calls are made at a time."""
-
-    provider: str
-    precision: str
-    workers: int
-
-    @property
-    def threads(self) -> int:
-        return max(1, machine.cores() // self.workers)
-
-
 class _Tuner:
     """Finds the fastest settings of one model, step by step."""
 
@@ -137,17 +121,17 @@ class _Tuner:
         seconds: float,
         tell: Callable[[str], None],
     ) -> None:
-        self._model, self._name, self._loads = plan.models[name], name, loads
+        self._model, self._name = plan.models[name], name
+        self._work = Workload(self._model, loads, runtime)
         self._runtime, self._floor = runtime, plan.settings.precision_floor
         self._left, self._pictures = seconds, plan.total
         self._trials: list[Trial] = []
         self._wall = self._cpu = 0.0
         self._tell = tell
-        self._networks: dict[_Setting, list[Network]] = {}
         lower = set(self._model.precisions.values()) & set(PRECISIONS) - {EXACT}
         workers, _ = parallel(RunSettings(), PICTURES * BATCH)
         provider = plan.providers[name].partition(",")[0]
-        self._now = _Setting(provider, lower.pop() if lower else EXACT, workers)
+        self._now = Setting(provider, lower.pop() if lower else EXACT, workers)
         self._has_int8 = any(part.int8 for part in self._model.card.parts.values())
         self._pace = 0.0
 
@@ -159,7 +143,7 @@ class _Tuner:
         tile = self._tiles()
         batch, pixels = self._batches()
         before = _answer(first, 0, BATCH, BATCH_PIXELS, 0.0)
-        work = sum(load.work * load.count for load in self._loads)
+        work = sum(load.work * load.count for load in self._work.loads)
         answer = _answer(self._now, tile, batch, pixels, self._pace * work / self._pictures)
         had = self._cpu / (self._wall * machine.cores()) if self._wall else 1.0
         return Tuning(self._name, before, answer, tuple(self._trials), min(1.0, had))
@@ -182,7 +166,7 @@ class _Tuner:
         settings, notes = {_named(self._now): self._now}, dict[str, str]()
         lower = ["auto", *([INT8] if self._has_int8 else [])]
         asked_for = [EXACT, *(lower if self._model.card.precision == "auto" else [])]
-        self._compiled(self._now)
+        self._work.compiled(self._now)
         for provider in self._runtime.providers():
             if provider in SLOW and provider != self._now.provider:
                 continue
@@ -195,25 +179,19 @@ class _Tuner:
                     break
                 if setting is not None:
                     settings.setdefault(_named(setting), setting)
-        ways = [self._way(name, setting) for name, setting in settings.items()]
+        ways = [self._work.way(name, setting) for name, setting in settings.items()]
         outcome = self._run("provider", ways, _named(self._now), notes)
         self._now, self._pace = settings[outcome.best], outcome.pace
 
-    def _candidate(self, provider: str, asked: str, notes: dict[str, str]) -> _Setting | None:
+    def _candidate(self, provider: str, asked: str, notes: dict[str, str]) -> Setting | None:
         """A provider in a precision, if it computes there and gives the same pictures."""
-        setting = replace(self._now, provider=provider, precision=asked)
-        networks = self._compile(setting)
-        precision = next((n.precision for n in networks if n.precision != EXACT), EXACT)
-        if asked != EXACT and precision == EXACT:
+        found = self._work.settled(replace(self._now, provider=provider, precision=asked))
+        if asked != EXACT and found.precision == EXACT:
             return None  # it has no lower one
-        found = replace(setting, precision=precision)
-        self._networks[found] = networks
-        if precision == EXACT:
-            for network, load in zip(networks, self._loads, strict=True):
-                network.run(load.calls[0])
+        if found.precision == EXACT:
+            self._work.run_once(found)
             return found
-        exact = self._compiled(replace(setting, precision=EXACT))
-        decibels = min(map(_apart, networks, exact, self._loads))
+        decibels = self._work.apart(found)
         notes[_named(found)] = f"{decibels:.1f} dB from {EXACT}"
         if decibels < self._floor:
             self._refuse(_named(found), f"{decibels:.1f} dB, less than {self._floor:g}")
@@ -230,14 +208,14 @@ class _Tuner:
         settings = {_times(one): one for one in (replace(self._now, workers=n) for n in counts)}
         if len(settings) < 2:
             return
-        ways = [self._way(name, setting) for name, setting in settings.items()]
+        ways = [self._work.way(name, setting) for name, setting in settings.items()]
         outcome = self._run("at a time", ways, _times(self._now), {})
         self._now, self._pace = settings[outcome.best], outcome.pace or self._pace
 
     def _tiles(self) -> int:
         """Sides of tiles, where cutting changes nothing; gives the best, or 0."""
         card = self._model.card
-        load = next((one for one in self._loads if one.takes_pictures), None)
+        load = self._work.pictures()
         if not any("result" in part.outputs for part in card.parts.values()):
             return 0
         if card.receptive_field == "global" or card.size.fixed is not None or load is None:
@@ -255,12 +233,12 @@ class _Tuner:
     def _tile(self, load: Load, side: int, margin: int, card: Card) -> Way:
         """A tile of that side for each worker; what counts is what is kept of it."""
         inputs = shaped(load.calls[0], 1, side)
-        call = partial(self._together, [(load, [inputs] * self._now.workers)])
+        call = partial(self._work.together, [(load, [inputs] * self._now.workers)], self._now)
         return Way(str(side), call, float((side - 2 * margin) ** 2 * self._now.workers))
 
     def _batches(self) -> tuple[int, int]:
         """Pictures in one call: how many at the most, and of how many pixels together."""
-        shapes = [shape for one in self._compiled(self._now) for shape in one.inputs.values()]
+        shapes = [shape for one in self._work.compiled(self._now) for shape in one.inputs.values()]
         if any(shape and isinstance(shape[0], int) for shape in shapes):
             return BATCH, BATCH_PIXELS  # made for one picture
         side, pixels = self._batch_pixels()
@@ -275,7 +253,7 @@ class _Tuner:
 
     def _batch_pixels(self) -> tuple[int | None, int]:
         """Side that pictures are cut to for this, None for one size only; and pixels of each."""
-        load = next((one for one in self._loads if one.takes_pictures), None)
+        load = self._work.pictures()
         fixed = self._model.card.size.fixed
         if fixed is not None or load is None:
             height, width = fixed or (1, 1)
@@ -288,71 +266,19 @@ class _Tuner:
         """Calls with so many pictures, one for each worker."""
         jobs = [
             (load, [shaped(load.calls[0], count, side if load.takes_pictures else None)])
-            for load in self._loads
+            for load in self._work.loads
         ]
         each = [(load, inputs * self._now.workers) for load, inputs in jobs]
         pixels = self._batch_pixels()[1]
         work = float(count * self._now.workers)
-        return Way(_pictures(count, pixels), partial(self._together, each), work)
-
-    # Computing.
-
-    def _way(self, name: str, setting: _Setting) -> Way:
-        """All calls of the sample, as many at a time as the setting says."""
-        self._compiled(setting)
-        jobs = [
-            (load, _repeated(load.calls[: setting.workers], setting.workers))
-            for load in self._loads
-        ]
-        work = sum(load.work * len(calls) for load, calls in jobs)
-        return Way(name, partial(self._together, jobs, setting), work)
-
-    def _together(
-        self, jobs: Sequence[tuple[Load, Sequence[Tensors]]], setting: _Setting | None = None
-    ) -> None:
-        setting = setting or self._now
-        networks = dict(zip(map(id, self._loads), self._compiled(setting), strict=True))
-        with ThreadPoolExecutor(setting.workers) as pool:
-            for load, calls in jobs:
-                for _ in pool.map(networks[id(load)].run, calls):
-                    pass
-
-    def _compiled(self, setting: _Setting) -> list[Network]:
-        if setting not in self._networks:
-            self._networks[setting] = self._compile(setting)
-        return self._networks[setting]
-
-    def _compile(self, setting: _Setting) -> list[Network]:
-        chosen = Settings(
-            provider=setting.provider,
-            threads=setting.threads,
-            calls=setting.workers,
-            precision=setting.precision,
-        )
-        if setting.precision != INT8:
-            return [self._runtime.compile(load.graph, chosen) for load in self._loads]
-        exact = replace(chosen, precision=EXACT)
-        return [
-            self._runtime.compile(int8, chosen) if int8 else self._runtime.compile(one.graph, exact)
-            for one, int8 in ((one, self._model.networks.int8_of(one.graph)) for one in self._loads)
-        ]
+        return Way(_pictures(count, pixels), partial(self._work.together, each, self._now), work)
 
 
-def _repeated(calls: Sequence[Tensors], workers: int) -> list[Tensors]:
-    """The calls, as often as keeps every worker busy to the end."""
-    count = -(-len(calls) // workers) * workers
-    return list(itertools.islice(itertools.cycle(calls), count))
-
-
-def _apart(fast: Network, exact: Network, load: Load) -> float:
-    return min(apart(fast.run(call), exact.run(call)) for call in load.calls[:COMPARED])
-
-
-def _named(setting: _Setting) -> str:
+def _named(setting: Setting) -> str:
     return f"{setting.provider} {setting.precision}"
 
 
-def _times(setting: _Setting) -> str:
+def _times(setting: Setting) -> str:
     return f"{setting.workers} × {setting.threads} thread{'s' if setting.threads != 1 else ''}"
 
 
@@ -361,7 +287,7 @@ def _pictures(count: int, pixels: int) -> str:
     return f"{count} of {side}×{side}" if pixels > 1 else str(count)
 
 
-def _answer(setting: _Setting, tile: int, batch: int, pixels: int, pace: float) -> Answer:
+def _answer(setting: Setting, tile: int, batch: int, pixels: int, pace: float) -> Answer:
     return Answer(
         provider=setting.provider,
         precision=setting.precision,

@@ -52,6 +52,10 @@ class Context:
         else:
             self.add((*where, name), what, at_key=at_key, **said)
 
+    def was_told(self, id: str, name: str) -> bool:
+        """Whether an option was set by `--set`."""
+        return (id, name) in self.told
+
     def base_of(self, id: str, name: str) -> Path:
         """What a path in an option is relative to: the file, or for `--set` the working folder."""
-        return Path() if (id, name) in self.told else self.base
+        return Path() if self.was_told(id, name) else self.base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genloom import yamlfile
@@ -24,6 +24,7 @@ class Entry:
         name: name of the stage; empty when the entry does not even say that.
         id: its own id, else its name, numbered when repeated; `labelled` when it was written.
         values: its options; None when they could not be read.
+        told: the options that `--set` gave it, which go before those.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Entry:
     id: str = ""
     values: dict[str, Any] | None = None
     labelled: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 def read_entries(context: Context) -> list[Entry]:
@@ -115,7 +117,7 @@ def override(context: Context, entries: list[Entry], overrides: Sequence[str]) -
             context.add_set(place, "an id cannot be overridden", hint="Set it in the file")
             continue
         try:
-            entry.values[option] = yamlfile.scalar(value.strip())
+            entry.told[option] = yamlfile.scalar(value.strip())
         except InvalidFile as error:
             context.add_set(place, error.problems[0].what)
             continue

@@ -123,7 +123,7 @@ def _step(context: Context, link: Link) -> Step | None:
     if stage is None or entry.values is None:
         return None
     before = len(context.problems)
-    good, wrong = options.check(stage, entry.values)
+    good, wrong = options.check(stage, entry.values | entry.told)
     for problem in wrong:
         _add_option_problem(context, entry, stage, problem)
     known = options.options_of(stage)
@@ -134,13 +134,43 @@ def _step(context: Context, link: Link) -> Step | None:
         return Step(entry.id, stage(**good), entry.where)
     except GenloomError as error:
         said = {"expected": error.expected, "got": error.got, "hint": error.hint}
-        context.add(entry.where, error.what, at_key=True, **said)
+        _add_refusal(context, entry, stage, error.what, **said)
     except (ValueError, TypeError) as error:
-        context.add(entry.where, str(error), at_key=True)
+        _add_refusal(context, entry, stage, str(error))
     except Exception as error:  # of a plugin's own checks
         what = f"the stage '{entry.name}' failed on its options ({type(error).__name__}: {error})"
-        context.add(entry.where, what, at_key=True)
+        _add_refusal(context, entry, stage, what)
     return None
+
+
+def _add_refusal(
+    context: Context, entry: Entry, stage: type[Stage], what: str, **said: Any
+) -> None:
+    """Note what a stage's own checks say, at the override that made them say it if one did."""
+    guilty, values = "", dict(entry.values or {})
+    before = _refusal(stage, values)
+    for name, value in entry.told.items():
+        values[name] = value
+        now = _refusal(stage, values)
+        if now and now != before:
+            guilty = name
+        before = now
+    if guilty:
+        context.add_option(entry.id, entry.where, guilty, what, **said)
+    else:
+        context.add(entry.where, what, at_key=True, **said)
+
+
+def _refusal(stage: type[Stage], values: dict[str, Any]) -> str:
+    """What is wrong with the options of a stage, in words to compare; empty when nothing is."""
+    good, wrong = options.check(stage, values)
+    if wrong:
+        return str(wrong)
+    try:
+        stage(**good)
+    except Exception as error:
+        return repr(error)
+    return ""
 
 
 def _located(context: Context, entry: Entry, option: Option, value: Any) -> Any:

@@ -50,8 +50,10 @@ def share_models(context: Context, steps: Steps) -> list[Step | None]:
 
 
 def _miss(context: Context, step: Step, option: Option, *, first: bool) -> None:
-    context.add(
+    context.add_option(
+        step.id,
         step.where,
+        option.name,
         f"'{step.id}.{option.name}' is missing",
         at_key=True,
         expected="the name or path of a model",
@@ -80,7 +82,7 @@ def bundles_of(context: Context, steps: Steps) -> dict[str, Bundle]:
                 context.add_option(
                     step.id,
                     step.where,
-                    error.option if isinstance(error, OptionError) else option.name,
+                    _guilty(context, step, option, error),
                     f"{error.where}: {error.what}" if error.where else error.what,
                     expected=error.expected,
                     got=error.got,
@@ -91,6 +93,14 @@ def bundles_of(context: Context, steps: Steps) -> dict[str, Bundle]:
     _check_same_latents(context, steps, found)
     _check_posteriors(context, steps, found)
     return found
+
+
+def _guilty(context: Context, step: Step, option: Option, error: GenloomError) -> str:
+    """The option that is to blame for what is wrong with the model of an option."""
+    if not isinstance(error, OptionError):
+        return option.name
+    told = [name for name in (error.option, error.other) if context.was_told(step.id, name)]
+    return told[0] if told else error.option
 
 
 def _check_bundle(bundle: Bundle, option: Option, catalog: Catalog) -> None:

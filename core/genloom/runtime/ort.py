@@ -16,12 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from genloom import machine
-from genloom.errors import (
-    GenloomError,
-    MissingRequirement,
-    ModelError,
-    OutOfMemory,
-)
+from genloom.errors import GenloomError, MissingRequirement, ModelError, OutOfMemory
 from genloom.hookspecs import hookimpl
 from genloom.runtime import (
     EXACT,
@@ -37,63 +32,29 @@ from genloom.runtime import (
     tensorrt,
 )
 from genloom.runtime.half import in_half
+from genloom.runtime.providers import (
+    AUTOMATIC,
+    BEST_FIRST,
+    HALF,
+    IN_HALF,
+    IN_MEMORY,
+    INTEGERS,
+    OF_ITSELF,
+    PRESET,
+    SEARCHING,
+)
 from genloom.types import Array
 
 genloom_api = 1
-
-BEST_FIRST = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "migraphx": "MIGraphXExecutionProvider",
-    "rocm": "ROCMExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "xnnpack": "XnnpackExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-AUTOMATIC = ("cuda", "migraphx", "rocm", "coreml", "directml", "cpu")
-"""What `auto` tries. TensorRT compiles for minutes and is taken only by name."""
-
-PRESET = {
-    "cuda": {
-        # What it does by itself times every algorithm for every new size of a picture.
-        "cudnn_conv_algo_search": "HEURISTIC",
-        # And it doubles what it holds each time it needs more.
-        "arena_extend_strategy": "kSameAsRequested",
-        # Else what is asked for as fp32 is multiplied with ten bits of mantissa.
-        "use_tf32": "0",
-    }
-}
-"""Options of providers, unless others are asked for."""
-
-IN_MEMORY = frozenset({"cpu", "xnnpack", "openvino"})
-"""Providers that work in the machine's memory, on its cores: one tile keeps them busy."""
-
-SEARCHING = frozenset({"tensorrt", "cuda", "migraphx", "rocm", "directml"})
-"""Providers that compile or search for each new shape of what goes in."""
-
-HALF = "fp16"
-IN_HALF: Mapping[str, Mapping[str, str]] = {
-    "tensorrt": {"trt_fp16_enable": "1"},
-    "cuda": {},
-    "coreml": {"ModelFormat": "MLProgram"},  # the other format takes float32 alone
-    "directml": {},
-}
-"""Providers that are fast in fp16, and the options that they need for it."""
-
-OF_ITSELF = frozenset({"tensorrt"})
-"""Those that convert a graph themselves."""
-
-INTEGERS = frozenset({"cpu"})
-"""Providers that compute quantised layers in integers."""
 
 TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """The environment variable that keeps builds since 1.32 from sending what they were used for over
 the network, and from keeping an identifier of the machine; read when the library loads."""
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+
 _FAILURE = re.compile(r"\b(?:CUDA|CUDNN|CUBLAS|CUFFT) failure \d+: [^;\n]{1,200}")
+
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from genloom.card import Card
-from genloom.errors import GenloomError, StageError
+from genloom.errors import OptionError, StageError, UnknownName
 from genloom.options import ModelName
 from genloom.stage import Cardinality, Run, Stage
 from genloom.types import Batch, Floats, Item, Kind, join
@@ -66,13 +66,18 @@ class Sample(Stage):
         if self.label is None:
             return
         if not card.conditional:
-            raise GenloomError(
+            raise OptionError(
+                "label",
                 f"the model '{card.name}' knows no classes to draw from",
+                other=option,
                 expected="a conditional model, or no `label`",
                 got=f"label {self.label!r}",
             )
         if self.label != EACH:
-            card.label_index(self.label)
+            try:
+                card.label_index(self.label)
+            except UnknownName as error:
+                raise OptionError.of("label", error, other=option) from None
 
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """From nothing, one latent for each item; from latents, `count` for each."""

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Interval, Le
 
 from genloom.card import Card
-from genloom.errors import GenloomError
+from genloom.errors import GenloomError, OptionError, UnknownName
 from genloom.options import ModelName
 from genloom.stage import Cardinality, Run, Stage
 from genloom.stages.latent import derived
@@ -76,8 +76,10 @@ class Traverse(Stage):
         """The dimension must be one of the model's."""
         count = math.prod(card.latent or (0,))
         if self.dimension != "all" and count and self.dimension >= count:
-            raise GenloomError(
+            raise OptionError(
+                "dimension",
                 f"the latents of '{card.name}' have no dimension {self.dimension}",
+                other=option,
                 expected=f"0 to {count - 1}",
             )
 
@@ -129,9 +131,12 @@ class Shift(Stage):
                 expected=f"a bundle with the tensor '{CLASS_MEANS}', trained on data with labels",
                 got=", ".join(card.tensors.shapes) if card.tensors else "no tensors",
             )
-        for label in (self.towards, self.away_from):
-            if label is not None:
-                card.label_index(label)
+        for name, label in (("towards", self.towards), ("away_from", self.away_from)):
+            try:
+                if label is not None:
+                    card.label_index(label)
+            except UnknownName as error:
+                raise OptionError.of(name, error, other=option) from None
 
     def __call__(self, batch: Batch, run: Run) -> Batch:
         """`steps` latents for each."""
