@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+UNLIMITED = 2**60
+"""Bytes that no machine has: control groups of the first version say more where nothing limits."""
+
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_tile", "asimd", "sve")
 """Instruction sets that make networks faster, as Linux calls them."""
 
@@ -52,8 +55,10 @@ def free_memory(
         found.append(_numbers(meminfo)["MemAvailable:"] * 1024)
     for folder, (most, used, cached) in _groups(groups, own):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            held = int((folder / used).read_text()) - _numbers(folder / "memory.stat")[cached]
-            found.append(int((folder / most).read_text()) - held)
+            limit = int((folder / most).read_text())
+            if limit < UNLIMITED:
+                held = int((folder / used).read_text()) - _numbers(folder / "memory.stat")[cached]
+                found.append(limit - held)
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,7 +1,10 @@
 """`genloom run`, `plan`, `validate`, `schema` and `pipelines`, as a user meets them."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -67,6 +70,17 @@ def test_json_is_one_event_a_line_and_the_last_is_the_report(place):
     (failure,) = report["failures"]
     assert failure["source"] == "in/bad.png" and failure["stage"] == "load"
     assert events[1]["files"] == [] or events[1]["files"][0].startswith("out/")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_json_tells_names_of_files_that_are_no_text(place):
+    odd = Path("in") / os.fsdecode(b"Caf\xe9.png")
+    Image.new("RGB", (4, 4)).save(odd)
+    command = [sys.executable, "-m", "genloom", "run", "half.yaml", "in", "-o", "out", "--json"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    *_, end = [json.loads(line.decode()) for line in result.stdout.splitlines()]
+    assert str(odd) in [name for names in end["report"]["notes"].values() for name in names]
+    assert not result.stderr
 
 
 def test_options_of_the_command_line_reach_the_run(place):

@@ -69,6 +69,8 @@ def test_a_job_of_a_cluster_has_what_its_group_and_those_around_it_leave(tmp_pat
     assert machine.free_memory(meminfo, root, own) == 300_000
     group(top / "jobs/8", names[0], 500_000, *names[1:])  # another one's
     assert machine.free_memory(meminfo, root, own) == 300_000
+    group(top / "jobs", names[0], 2**63 - 4096, *names[1:])  # as the first version says "no limit"
+    assert machine.free_memory(meminfo, root, own) == 600_000
     own.write_text("0::/../..\nnonsense\n")
     assert machine.free_memory(meminfo, root, own) == 2048 * 1024
 

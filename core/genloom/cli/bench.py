@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from typing import Any
 
 import click
 
+from genloom.cli.columns import json_text
 from genloom.cli.run import load, shared
 
 ENOUGH = 0.7
@@ -43,7 +43,7 @@ def bench(
     finally:
         tell_broken(loaded.catalog, told)
     if as_json:
-        click.echo(json.dumps(found.plain(), indent=2, ensure_ascii=False))
+        click.echo(json_text(found.plain(), indent=2))
     else:
         click.echo(bench_text(found, pipeline))
 

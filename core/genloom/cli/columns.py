@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 _ORDER = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that turn the order of those after them."""
@@ -46,6 +48,19 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join("\N{REPLACEMENT CHARACTER}" if _steers(char) else char for char in text)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    r"""A value as JSON, its letters as they are; all in ASCII where a file's name is no text.
+
+    Bytes that are none are then `\udc80` to `\udcff`, as Python has them.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def _steers(char: str) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from genloom.cli.columns import json_text
 
 
 @click.command(short_help="Say what this machine can run, and what is broken.")
@@ -19,7 +19,7 @@ def doctor(as_json: bool) -> None:
 
     checks = examine(own_commands=OWN)
     if as_json:
-        click.echo(json.dumps([check.plain() for check in checks], indent=2, ensure_ascii=False))
+        click.echo(json_text([check.plain() for check in checks], indent=2))
     else:
         section = ""
         for check in checks:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from genloom.cli.columns import json_text
 
 
 @click.command(short_help="Check pipeline and recipe files.")
@@ -41,7 +42,7 @@ def schema(kind: str) -> None:
     from genloom.cli.broken import load_catalog
     from genloom.validate import schema_of_kind
 
-    click.echo(json.dumps(schema_of_kind(kind, load_catalog()), indent=2, ensure_ascii=False))
+    click.echo(json_text(schema_of_kind(kind, load_catalog()), indent=2))
 
 
 @click.group(short_help="List and show pipelines.")
@@ -62,7 +63,7 @@ def list_pipelines(as_json: bool) -> None:
         for name, (path, origin) in sorted(pipeline.available(load_catalog()).items())
     ]
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json_text(found, indent=2))
         return
     for line in columns([(row["name"], row["summary"], row["from"]) for row in found]):
         click.echo(line)

@@ -19,11 +19,11 @@ def list_models(as_json: bool) -> None:
     """List the models at hand, where each lies, and which are hidden or broken."""
     from genloom import models
     from genloom.cli.broken import load_catalog
-    from genloom.cli.columns import columns
+    from genloom.cli.columns import columns, json_text
 
     rows = models.overview(load_catalog())
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json_text(rows, indent=2))
         return
     if not rows:
         click.echo(f"There are no models; put bundles into models/ or {models.user_folder()}")

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from genloom.cli.columns import json_text
+
 
 @click.group(short_help="List, show, check and start plugins.")
 def plugins() -> None:
@@ -95,7 +97,7 @@ def new_plugin(name: str, folder: Path) -> None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json_text(value, indent=2)
 
 
 def _brings(brings: dict[str, list[str]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from genloom.cli.columns import plain
+from genloom.cli.columns import json_text, plain
 from genloom.cli.times import times_lines
 
 Observer = Callable[[dict[str, Any]], None]
@@ -234,4 +233,4 @@ def _as_json(event: dict[str, Any]) -> str:
         plain["failures"] = [plain_failure(failure) for failure in event["failures"]]
     if "report" in event:
         plain["report"] = event["report"].plain()
-    return json.dumps(plain, ensure_ascii=False)
+    return json_text(plain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from genloom.cli.columns import plain
+from genloom.cli.columns import json_text, plain
 from genloom.errors import ImageError, StageError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def inspect(file: Path, as_json: bool) -> None:
         record = Record.read(file)
     if as_json:
         values = record.model_dump(mode="json", exclude_defaults=True)
-        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        click.echo(json_text(values, indent=2))
         return
     click.echo("\n".join(_lines(record)))
 
@@ -105,4 +104,4 @@ def _lines(record: Record) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)

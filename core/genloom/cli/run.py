@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from genloom.cli.columns import json_text
 
 if TYPE_CHECKING:
     from genloom.api import LoadedPipeline
@@ -176,7 +177,7 @@ def plan(
     finally:
         tell_broken(loaded.catalog, told)
     if as_json:
-        click.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        click.echo(json_text(described, indent=2))
         return
     from genloom.cli.progress import plan_text
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+
+from genloom.cli.columns import json_text
 
 
 @click.command(short_help="Say what is done, failed and pending in an output folder.")
@@ -25,7 +26,7 @@ def status(out: Path, as_json: bool) -> None:
 
     found = examine(out, catalog=load_catalog())
     if as_json:
-        click.echo(json.dumps(found.plain(), indent=2, ensure_ascii=False))
+        click.echo(json_text(found.plain(), indent=2))
     else:
         click.echo(status_text(found))
 

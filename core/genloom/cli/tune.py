@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from genloom.cli.columns import json_text
 
 if TYPE_CHECKING:
     from genloom.catalog import Catalog
@@ -97,7 +98,7 @@ def _tune(
     )
     if as_json:
         plain = [dataclasses.asdict(one) for one in found]
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        click.echo(json_text(plain, indent=2))
         return
     for one in found:
         click.echo(tuning_text(one))
@@ -131,7 +132,7 @@ def _kept(
     entries = [one for one in tuned.entries() if digests is None or one.digest in digests]
     if as_json:
         plain = [dataclasses.asdict(one) for one in entries]
-        click.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        click.echo(json_text(plain, indent=2))
         return
     here = tuned.place(catalog)
     rows = [
