@@ -16,8 +16,9 @@ from genloom.errors import GenloomError, ImageError, OptionError
 from genloom.options import ModelName
 from genloom.stage import Model, Run, Stage
 from genloom.types import Array, Batch, Floats, Item, Kind, as_float
+from genloom_style.seams import detail, seamless
 
-NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
+NETWORK, ENCODER, DECODER, STYLE = "network", "encoder", "decoder", "style"
 
 ONE, ANY = "style-woodcut", "style-any"
 """Models where none is named: without a picture of the style, and with one."""
@@ -33,6 +34,12 @@ along the border, which are cut off with it."""
 MULTIPLE = 8
 """Heights and widths that models of the family `adain` take are multiples of this: encoders look at
 an eighth of the size."""
+
+LEAST = 9
+"""Pixels along a side of the smallest picture that a square is made of which repeats."""
+
+SLOW = 12
+"""Changes over more than about twice as many pixels are none of a style's detail."""
 
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
@@ -166,14 +173,19 @@ class Stylize(Stage):
             return enlarged.transpose(0, 3, 1, 2)
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
-        style = run.once(
-            (self, "style"), lambda: _statistics(_encoded(model, self._style(run).data))
-        )
+        mean, deviation, own = run.once((self, "style"), lambda: self._known(model, run))
         sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
         grey = np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
-        latent = adapted(_encoded(model, grey), *style)
-        painted: Floats = model.run(DECODER, {"latent": latent})["image"]
+        inputs = {"latent": adapted(_encoded(model, grey), mean, deviation)}
+        if STYLE in model.card.parts[DECODER].inputs:
+            inputs[STYLE] = own.repeat(len(batch), axis=0)
+        painted: Floats = model.run(DECODER, inputs)["image"]
         return painted[:, :, RIM : RIM + height, RIM : RIM + width]
+
+    def _known(self, model: Model, run: Run) -> tuple[Floats, Floats, Floats]:
+        """Mean and deviation of the style's feature maps, and its detail, which repeats."""
+        data = self._style(run).data
+        return *_statistics(_encoded(model, data)), repeating(data)
 
     def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
@@ -212,6 +224,21 @@ def _encoded(model: Model, data: Floats) -> Floats:
     more = (height - data.shape[2], width - data.shape[3])
     data = np.pad(data, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
     return np.asarray(model.run(ENCODER, {"image": data})["latent"], np.float32)
+
+
+def fine(data: Floats) -> Floats:
+    """The detail of pictures N×C×H×W: what a decoder sees of a style's tiles, strokes and lines."""
+    return detail(data, SLOW, "symmetric")
+
+
+def repeating(data: Floats) -> Floats:
+    """The detail of a picture 1×C×H×W as a square that repeats without seams, 1×C×P×P.
+
+    It is as large as the picture allows.
+    """
+    more = [max(0, LEAST - side) for side in data.shape[2:]]
+    data = np.pad(data, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
+    return seamless(fine(data), 8 * min(data.shape[2:]) // 9)
 
 
 def _gives_maps(card: Card) -> bool:
