@@ -106,23 +106,16 @@ class AdainTraining(Training):
         """
         found = []
         for number in range(len(image)):
-            own = number == 0 and bool(self.config.identity)
-            picture = image[:1] if own else self._another(image, number)
+            if number == 0 and self.config.identity:
+                picture = image[:1]
+            elif torch.rand(()) < self.config.photographs:
+                picture = image[number - 1][None]
+            else:
+                chosen = int(torch.randint(len(self._styles), ()))
+                picture = self._styles[chosen].to(image.device)
             found.append(style_crops(picture, 2, image.shape[2]))
         one, other = torch.stack(found).unbind(1)
         return one, other
-
-    def _another(self, image: Tensor, number: int) -> Tensor:
-        """A style for a picture that is not its own, 1×C×H×W: a photograph, or one of the styles.
-
-        Its colours change places by chance, so that a few hundred styles have many palettes.
-        """
-        if torch.rand(()) < self.config.photographs:
-            picture = image[number - 1][None]
-        else:
-            chosen = int(torch.randint(len(self._styles), ()))
-            picture = self._styles[chosen].to(image.device)
-        return picture[:, torch.randperm(picture.shape[1])]
 
     def _losses(
         self, module: AdaptiveNets, image: Tensor, made: Tensor, style: Tensor

@@ -38,7 +38,7 @@ an eighth of the size."""
 LEAST = 9
 """Pixels along a side of the smallest picture that a square is made of which repeats."""
 
-SLOW = 12
+SLOW = 20
 """Changes over more than about twice as many pixels are none of a style's detail."""
 
 EPSILON = 1e-5
@@ -63,6 +63,8 @@ class Stylize(Stage):
         style: the picture whose style is taken, for a model that takes one. A path starts from the
             pipeline file, on the command line from the working folder.
         style_size: longer side in pixels that it is brought to: smaller makes finer strokes.
+        motif: how much is drawn of the tiles, strokes and lines that the style's picture shows. Of
+            a photograph its things are drawn, over the painting: 0 draws none, for its colours.
         strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all; between
             them, pixels are blended.
         keep_colour: whether only the luminance is taken from the result, and the colour from the
@@ -73,6 +75,7 @@ class Stylize(Stage):
     model: Annotated[str | None, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = None
     style: Path | None = None
     style_size: Annotated[int, Interval(ge=16, le=2048)] = 512
+    motif: Annotated[float, Interval(ge=0, le=1)] = 1.0
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     keep_colour: bool = False
 
@@ -174,9 +177,7 @@ class Stylize(Stage):
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
         mean, deviation, own = run.once((self, "style"), lambda: self._known(model, run))
-        sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
-        grey = np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
-        inputs = {"latent": adapted(_encoded(model, grey), mean, deviation)}
+        inputs = {"latent": adapted(_encoded(model, _grey(batch)), mean, deviation)}
         if STYLE in model.card.parts[DECODER].inputs:
             inputs[STYLE] = own.repeat(len(batch), axis=0)
         painted: Floats = model.run(DECODER, inputs)["image"]
@@ -185,7 +186,8 @@ class Stylize(Stage):
     def _known(self, model: Model, run: Run) -> tuple[Floats, Floats, Floats]:
         """Mean and deviation of the style's feature maps, and its detail, which repeats."""
         data = self._style(run).data
-        return *_statistics(_encoded(model, data)), repeating(data)
+        own = np.float32(self.motif) * repeating(data)
+        return *_statistics(_encoded(model, data)), own
 
     def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
@@ -248,6 +250,12 @@ def _gives_maps(card: Card) -> bool:
     port = card.parts[ENCODER].outputs.get("latent")
     sides = () if port is None else port.axes[2:]
     return len(sides) == 2 and all(isinstance(side, str) for side in sides)
+
+
+def _grey(batch: Batch) -> Floats:
+    """Pictures in grey, as three channels, mirrored by `RIM` pixels on each side."""
+    sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
+    return np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
 
 
 def _opaque(path: Path, data: bytes | None = None) -> Array:

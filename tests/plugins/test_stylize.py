@@ -54,18 +54,31 @@ def run():
     return FakeRun({"one": fake_model(painted, name="one"), "any": maps_model()})
 
 
-def test_a_decoder_that_asks_for_it_sees_the_style_s_detail_for_every_picture(run, style):
+@pytest.fixture
+def asking(run):
+    """A model whose decoder asks for the style's detail."""
     model = run.models["any"]
     decoder, side = model.card.parts["decoder"], Port(axes=("batch", 3, "side", "side"))
-    asking = decoder.model_copy(update={"inputs": {**decoder.inputs, "style": side}})
-    parts = {**model.card.parts, "decoder": asking}
-    card = model.card.model_copy(update={"parts": parts})
+    changed = decoder.model_copy(update={"inputs": {**decoder.inputs, "style": side}})
+    card = model.card.model_copy(update={"parts": {**model.card.parts, "decoder": changed}})
     model.bundle = dataclasses.replace(model.bundle, card=card)
+    return model
+
+
+def test_a_decoder_that_asks_for_it_sees_the_style_s_detail_for_every_picture(run, style, asking):
     Stylize(model="any", style=style, style_size=40)(image_batch(2), run)
-    (seen,) = [inputs["style"] for part, inputs in model.calls if part == "decoder"]
+    (seen,) = [inputs["style"] for part, inputs in asking.calls if part == "decoder"]
     assert seen.shape == (2, 3, 21, 21) and np.array_equal(seen[0], seen[1])
     picture = cv2.resize(cv2.imread(str(style))[..., ::-1], (40, 24), interpolation=cv2.INTER_AREA)
     assert 0.5 < seen.std() / (picture / 255).std() < 1.2 and abs(seen.mean()) < 0.03
+
+
+def test_a_motif_is_drawn_as_strongly_as_is_said(run, style, asking):
+    for motif in (1.0, 0.25, 0.0):
+        Stylize(model="any", style=style, motif=motif)(image_batch(1), run)
+    whole, weak, none = (inputs["style"] for part, inputs in asking.calls if part == "decoder")
+    np.testing.assert_allclose(weak, whole / 4, atol=1e-6)
+    assert whole.std() > 0.05 and not none.any()
 
 
 @pytest.mark.parametrize("size", [(1, 3), (8, 40), (90, 70)], ids=str)
