@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from annotated_types import Interval, MultipleOf
 
 from genloom.backend import Backend
 from genloom.hookspecs import hookimpl
-from genloom.stage import Stage
-from genloom_style.stages import Stylize
+from genloom.stage import Model, Stage
+from genloom.types import Batch
+from genloom.types import Kind as KindOfBatch
+from genloom_style.stages import DECODER, STYLE, Stylize
 
 genloom_api = 1
 
@@ -72,7 +75,6 @@ class AdainConfig:
             as they are, where their weights are at hand.
         width: channels of the feature maps, at a quarter of the picture's size.
         blocks: residual blocks of the decoder, and of a learned encoder.
-        period: pixels after which the texture repeats that the decoder sees.
         features: feature maps that styles are compared in: those of `random` filters, or those of
             `vgg19` or `efficientnet`, where their weights are at hand.
         palette: weight of the difference in mean and deviation of each colour, and of the
@@ -97,7 +99,6 @@ class AdainConfig:
     encoder: Literal["learned", "efficientnet"] = "learned"
     width: Count = 48
     blocks: Annotated[int, Interval(ge=1, le=64)] = 3
-    period: Annotated[int, Interval(ge=8, le=1024), MultipleOf(8)] = 256
     features: Kind = "random"
     palette: Weight = 5.0
     texture: Weight = 0.0
@@ -127,12 +128,23 @@ class Stylizer(Backend):
 class Adain(Backend):
     """Networks that take their style from a picture, in the statistics of feature maps.
 
-    `encoder` takes `image` and gives `latent`, `decoder` takes `latent` and gives `image`. Between
-    them the stage `stylize` gives each channel the mean and deviation of the style's.
+    `encoder` takes `image` and gives `latent`, `decoder` takes `latent` and `style` and gives
+    `image`. Between them the stage `stylize` gives each channel the mean and deviation of the
+    style's; `style` is the detail of the style's picture, as a square that repeats.
     """
 
     family = "adain"
     config = AdainConfig
+
+    def decode(self, model: Model, batch: Batch) -> Batch:
+        """Latents → pictures, without the detail of any style."""
+        if STYLE not in model.card.parts[DECODER].inputs:
+            return super().decode(model, batch)
+        shape = (len(batch), model.card.channels, 1, 1)
+        inputs = {"latent": batch.data, STYLE: np.zeros(shape, np.float32)}
+        image = model.run(DECODER, inputs)["image"]
+        pixels = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
+        return Batch(kind=KindOfBatch.IMAGE, items=batch.items, values=pixels)
 
     def training(self) -> Any:
         """The training side; imports torch."""

@@ -9,11 +9,14 @@ from torch.nn import functional
 from genloom_style import AdainConfig
 from genloom_style.content import luminance
 from genloom_style.discriminators import Comparer
-from genloom_style.network import MULTIPLE, Texture, residual_blocks, twice
+from genloom_style.network import residual_blocks, twice
 from genloom_train.efficientnet import CHANNELS, EfficientNetLite
 
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
+
+LOUD = 4.0
+"""What a style's detail is multiplied by, so that its deviation is about 1."""
 
 
 class Encoder(nn.Module):
@@ -57,36 +60,50 @@ class Pretrained(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Feature maps as a picture. It sees a learned texture, as `StylingNet` does.
+    """Feature maps as a picture. It sees the style's own detail beside them, at every size.
 
     The maps come with the mean and deviation of the style's. The decoder reads them off, and they
     decide the mean and deviation of what each of its convolutions gives: conditional instance
     normalisation (Dumoulin et al. 2017; Ghiasi et al. 2017). So the style is told at every depth
-    and size, not once.
+    and size, not once. Numbers alone do not say what a tile or a stroke looks like; so the decoder
+    sees some, repeated over the picture.
     """
 
     def __init__(self, config: AdainConfig, channels: int) -> None:
         super().__init__()
-        width, side = config.width, config.period // MULTIPLE
+        width, known = config.width, config.width
         half, quarter = max(1, width // 2), max(1, width // 4)
-        self.texture = Texture(0.5 * torch.randn(1, width, side, side))
-        known = width
         self.told = nn.Sequential(nn.Linear(2 * width, known), nn.ReLU())
+        self.coarse = nn.Conv2d(16 * channels, width, 3, padding=1)
         self.body = nn.ModuleList(Told(width, known) for _ in range(config.blocks))
-        self.up, self.up_told = nn.Conv2d(width, half, 3, padding=1), Normal(half, known)
-        self.fine, self.fine_told = nn.Conv2d(half, quarter, 3, padding=1), Normal(quarter, known)
+        self.up = nn.Conv2d(width + 4 * channels, half, 3, padding=1)
+        self.up_told = Normal(half, known)
+        self.narrow = nn.Conv2d(half, quarter, 1)
+        self.fine = nn.Conv2d(quarter, quarter, 3, padding=1)
+        self.finest = nn.Conv2d(channels, quarter, 3, padding=1)
+        self.fine_told = Normal(quarter, known)
         self.tail = nn.Conv2d(quarter, channels, 3, padding=1)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """N×width×H/4×W/4 → N×C×H×W, about [0, 1]."""
-        said = torch.cat([mean(latent), deviation(latent)], 1).flatten(1)
-        style, x = self.told(said), latent + self.texture(latent)
+    def forward(self, latent: Tensor, detail: Tensor) -> Tensor:
+        """N×width×H/4×W/4 and N×C×P×P, about 0, which repeats → N×C×H×W, about [0, 1]."""
+        style = self.told(torch.cat([mean(latent), deviation(latent)], 1).flatten(1))
+        rows, columns = latent.shape[2:]
+        seen = LOUD * repeated(detail, 4 * rows, 4 * columns)
+        x = latent + self.coarse(functional.pixel_unshuffle(seen, 4))
         for block in self.body:
             x = block(x, style)
-        x = functional.relu(self.up_told(self.up(twice(x)), style))
-        x = functional.relu(self.fine_told(self.fine(twice(x)), style))
-        picture: Tensor = self.tail(x)
+        x = self.up(torch.cat([twice(x), functional.pixel_unshuffle(seen, 2)], 1))
+        x = self.narrow(functional.relu(self.up_told(x, style)))
+        x = self.fine(twice(x)) + self.finest(seen)
+        picture: Tensor = self.tail(functional.relu(self.fine_told(x, style)))
         return 0.5 + picture
+
+
+def repeated(texture: Tensor, height: int, width: int) -> Tensor:
+    """Squares N×C×P×P side by side, as N×C×height×width."""
+    side = torch.ones_like(texture[0, 0, 0], dtype=torch.int64).sum()  # for ONNX's `Mod`
+    rows, columns = (torch.arange(n, device=texture.device) % side for n in (height, width))
+    return texture.index_select(2, rows).index_select(3, columns)
 
 
 class Normal(nn.Module):
@@ -105,9 +122,9 @@ class Normal(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """N×width×H×W and N×known → N×width×H×W."""
-        unit = (x - mean(x)) / (deviation(x) + EPSILON)
         scale, shift = self.scale(style)[..., None, None], self.shift(style)[..., None, None]
-        told: Tensor = unit * scale + shift
+        scale = scale / (deviation(x) + EPSILON)
+        told: Tensor = x * scale + (shift - mean(x) * scale)
         return told
 
 
@@ -137,13 +154,14 @@ class AdaptiveNets(nn.Module):
         width = config.discriminator_width
         self.discriminator = Comparer(width, channels) if config.adversarial else None
 
-    def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Pictures in the style of others, N×C×H×W each; their heights and widths may differ.
+    def forward(self, image: Tensor, style: Tensor, detail: Tensor) -> Tensor:
+        """Pictures in the style of others, whose detail is given as the decoder takes it.
 
-        They are seen without their colours, so that these are the style's.
+        They are N×C×H×W each, of whatever sizes. The first are seen without their colours, so that
+        these are the style's.
         """
         latent: Tensor = self.encoder(luminance(image).expand_as(image))
-        painted: Tensor = self.decoder(adapted(latent, self.encoder(style)))
+        painted: Tensor = self.decoder(adapted(latent, self.encoder(style)), detail)
         return painted
 
 

@@ -16,7 +16,7 @@ from genloom_style.content import DEEP, check_crop, light_loss, luminance
 from genloom_style.discriminators import told_apart
 from genloom_style.patterns import random_pattern
 from genloom_style.pictures import folder_of_styles, style_crops
-from genloom_style.stages import MULTIPLE
+from genloom_style.stages import MULTIPLE, fine, repeating
 from genloom_style.training import BETAS, CHUNK
 from genloom_train.data import Samples, generator
 from genloom_train.features import features, grams
@@ -75,7 +75,8 @@ class AdainTraining(Training):
         """Those of encoder and decoder."""
         assert isinstance(module, AdaptiveNets)
         style, _ = self._drawn(batch.image)
-        return self._losses(module, batch.image, module(batch.image, style).float(), style)
+        made = module(batch.image, style, own_detail(style)).float()
+        return self._losses(module, batch.image, made, style)
 
     def step(self, module: nn.Module, batch: Tensors, turn: Turn) -> dict[str, Tensor]:
         """One update of encoder and decoder and, where there is one, of the discriminator.
@@ -85,7 +86,7 @@ class AdainTraining(Training):
         """
         assert isinstance(module, AdaptiveNets)
         style, other = self._drawn(batch.image)
-        made = module(batch.image, style).float()
+        made = module(batch.image, style, own_detail(style)).float()
         report: dict[str, Tensor] = {}
         if module.discriminator is not None:
             shown = torch.cat([other, made.detach(), other.roll(1, 0)])
@@ -156,7 +157,7 @@ class AdainTraining(Training):
         for chunk in samples.chunks(CHUNK):
             image = whole(Tensors.of(chunk, device).image, MULTIPLE)
             style = self._shown(image)
-            made = module(image, style).float().clamp(0, 1)
+            made = module(image, style, without_seams(style)).float().clamp(0, 1)
             _, figures = self._content(made, image)
             seen = self._features.to(device)
             maps = seen(made)
@@ -180,25 +181,40 @@ class AdainTraining(Training):
         image = whole(batch.image[:SHOWN], MULTIPLE)
         style = self._shown(image)
         large = nn.functional.interpolate(style, image.shape[2:], mode="nearest")
-        return torch.cat([image, large, module(image, style)]), len(image)
+        made = module(image, style, without_seams(style))
+        return torch.cat([image, large, made]), len(image)
 
     def graphs(self, module: nn.Module) -> dict[str, Graph]:
         """`encoder` and `decoder`, free in batch, height and width."""
         assert isinstance(module, AdaptiveNets)
         image = Port(axes=("batch", self.shape[0], "height", "width"), range=(0.0, 1.0))
         latent = Port(axes=("batch", self.config.width, "rows", "columns"))
+        own = Port(axes=("batch", self.shape[0], "side", "side"), range=(-1.0, 1.0))
         return {
             "encoder": Graph(
                 module=module.encoder, inputs={"image": image}, outputs={"latent": latent}
             ),
             "decoder": Graph(
-                module=module.decoder, inputs={"latent": latent}, outputs={"image": image}
+                module=module.decoder,
+                inputs={"latent": latent, "style": own},
+                outputs={"image": image},
             ),
         }
 
     def card(self) -> dict[str, Any]:
         """The rule of sizes."""
         return {"size": SizeRule(multiple=MULTIPLE, minimum=MULTIPLE)}
+
+
+def own_detail(style: Tensor) -> Tensor:
+    """The detail of pictures N×C×H×W, for paintings that are no larger: it need not repeat."""
+    return torch.from_numpy(fine(style.cpu().numpy())).to(style.device)
+
+
+def without_seams(style: Tensor) -> Tensor:
+    """The detail of pictures N×C×H×W as squares that repeat, N×C×P×P."""
+    made = [torch.from_numpy(repeating(one[None].cpu().numpy())) for one in style]
+    return torch.cat(made).to(style.device)
 
 
 def palette_distance(made: Tensor, style: Tensor) -> Tensor:

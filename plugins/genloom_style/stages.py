@@ -16,8 +16,9 @@ from genloom.errors import GenloomError, ImageError, OptionError
 from genloom.options import ModelName
 from genloom.stage import Model, Run, Stage
 from genloom.types import Array, Batch, Floats, Item, Kind, as_float
+from genloom_style.seams import detail, seamless
 
-NETWORK, ENCODER, DECODER = "network", "encoder", "decoder"
+NETWORK, ENCODER, DECODER, STYLE = "network", "encoder", "decoder", "style"
 
 ONE, ANY = "style-woodcut", "style-any"
 """Models where none is named: without a picture of the style, and with one."""
@@ -33,6 +34,12 @@ along the border, which are cut off with it."""
 MULTIPLE = 8
 """Heights and widths that models of the family `adain` take are multiples of this: encoders look at
 an eighth of the size."""
+
+LEAST = 9
+"""Pixels along a side of the smallest picture that a square is made of which repeats."""
+
+SLOW = 20
+"""Changes over more than about twice as many pixels are none of a style's detail."""
 
 EPSILON = 1e-5
 """Added to deviations that are divided by."""
@@ -56,6 +63,8 @@ class Stylize(Stage):
         style: the picture whose style is taken, for a model that takes one. A path starts from the
             pipeline file, on the command line from the working folder.
         style_size: longer side in pixels that it is brought to: smaller makes finer strokes.
+        motif: how much is drawn of the tiles, strokes and lines that the style's picture shows. Of
+            a photograph its things are drawn, over the painting: 0 draws none, for its colours.
         strength: how much of the result is taken: 0 leaves the picture alone, 1 takes all; between
             them, pixels are blended.
         keep_colour: whether only the luminance is taken from the result, and the colour from the
@@ -66,6 +75,7 @@ class Stylize(Stage):
     model: Annotated[str | None, ModelName(f"{NETWORK}|{ENCODER}", f"{NETWORK}|{DECODER}")] = None
     style: Path | None = None
     style_size: Annotated[int, Interval(ge=16, le=2048)] = 512
+    motif: Annotated[float, Interval(ge=0, le=1)] = 1.0
     strength: Annotated[float, Interval(ge=0, le=1)] = 1.0
     keep_colour: bool = False
 
@@ -166,14 +176,18 @@ class Stylize(Stage):
             return enlarged.transpose(0, 3, 1, 2)
         if len(batch) * height * width > WHOLE:
             return np.concatenate([self._like_style(model, one, run) for one in batch])
-        style = run.once(
-            (self, "style"), lambda: _statistics(_encoded(model, self._style(run).data))
-        )
-        sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
-        grey = np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
-        latent = adapted(_encoded(model, grey), *style)
-        painted: Floats = model.run(DECODER, {"latent": latent})["image"]
+        mean, deviation, own = run.once((self, "style"), lambda: self._known(model, run))
+        inputs = {"latent": adapted(_encoded(model, _grey(batch)), mean, deviation)}
+        if STYLE in model.card.parts[DECODER].inputs:
+            inputs[STYLE] = own.repeat(len(batch), axis=0)
+        painted: Floats = model.run(DECODER, inputs)["image"]
         return painted[:, :, RIM : RIM + height, RIM : RIM + width]
+
+    def _known(self, model: Model, run: Run) -> tuple[Floats, Floats, Floats]:
+        """Mean and deviation of the style's feature maps, and its detail, which repeats."""
+        data = self._style(run).data
+        own = np.float32(self.motif) * repeating(data)
+        return *_statistics(_encoded(model, data)), own
 
     def _style(self, run: Run) -> Batch:
         """The style's picture, of the size asked for."""
@@ -214,6 +228,21 @@ def _encoded(model: Model, data: Floats) -> Floats:
     return np.asarray(model.run(ENCODER, {"image": data})["latent"], np.float32)
 
 
+def fine(data: Floats) -> Floats:
+    """The detail of pictures N×C×H×W: what a decoder sees of a style's tiles, strokes and lines."""
+    return detail(data, SLOW, "symmetric")
+
+
+def repeating(data: Floats) -> Floats:
+    """The detail of a picture 1×C×H×W as a square that repeats without seams, 1×C×P×P.
+
+    It is as large as the picture allows.
+    """
+    more = [max(0, LEAST - side) for side in data.shape[2:]]
+    data = np.pad(data, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="symmetric")
+    return seamless(fine(data), 8 * min(data.shape[2:]) // 9)
+
+
 def _gives_maps(card: Card) -> bool:
     """Whether its parts go from pictures of any size to feature maps and back."""
     if ENCODER not in card.parts or DECODER not in card.parts or card.size.fixed is not None:
@@ -221,6 +250,12 @@ def _gives_maps(card: Card) -> bool:
     port = card.parts[ENCODER].outputs.get("latent")
     sides = () if port is None else port.axes[2:]
     return len(sides) == 2 and all(isinstance(side, str) for side in sides)
+
+
+def _grey(batch: Batch) -> Floats:
+    """Pictures in grey, as three channels, mirrored by `RIM` pixels on each side."""
+    sides = ((0, 0), (0, 0), (RIM, RIM), (RIM, RIM))
+    return np.pad(_luminance(batch.data), sides, mode="symmetric").repeat(3, axis=1)
 
 
 def _opaque(path: Path, data: bytes | None = None) -> Array:

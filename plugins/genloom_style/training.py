@@ -46,7 +46,10 @@ class StylizerTraining(Training):
 
     def build(self) -> nn.Module:
         """Fresh networks."""
-        return Stylizers(self.config, detail(seamless(self._style, self.config.period)))
+        period = self.config.period
+        square = seamless(self._style.numpy(), period)
+        texture = detail(square, max(1, overlap(period) // 2), "wrap")
+        return Stylizers(self.config, torch.from_numpy(texture))
 
     def optimisers(self, module: nn.Module, options: TrainOptions) -> dict[str, Optimizer]:
         """One for the network, and one for the discriminator."""

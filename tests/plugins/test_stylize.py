@@ -13,7 +13,7 @@ import genloom
 from genloom.card import Port, SizeRule
 from genloom.errors import GenloomError, InvalidFile, ModelError
 from genloom.testing import FakeRun, FakeRuntime, check_stage, fake_bundle, fake_model, image_batch
-from genloom_style.stages import RIM, WHOLE, Stylize, recoloured, seen_whole
+from genloom_style.stages import RIM, WHOLE, Stylize, recoloured, repeating, seen_whole
 
 
 def painted(image):
@@ -52,6 +52,42 @@ def maps_model():
 @pytest.fixture
 def run():
     return FakeRun({"one": fake_model(painted, name="one"), "any": maps_model()})
+
+
+@pytest.fixture
+def asking(run):
+    """A model whose decoder asks for the style's detail."""
+    model = run.models["any"]
+    decoder, side = model.card.parts["decoder"], Port(axes=("batch", 3, "side", "side"))
+    changed = decoder.model_copy(update={"inputs": {**decoder.inputs, "style": side}})
+    card = model.card.model_copy(update={"parts": {**model.card.parts, "decoder": changed}})
+    model.bundle = dataclasses.replace(model.bundle, card=card)
+    return model
+
+
+def test_a_decoder_that_asks_for_it_sees_the_style_s_detail_for_every_picture(run, style, asking):
+    Stylize(model="any", style=style, style_size=40)(image_batch(2), run)
+    (seen,) = [inputs["style"] for part, inputs in asking.calls if part == "decoder"]
+    assert seen.shape == (2, 3, 21, 21) and np.array_equal(seen[0], seen[1])
+    picture = cv2.resize(cv2.imread(str(style))[..., ::-1], (40, 24), interpolation=cv2.INTER_AREA)
+    assert 0.5 < seen.std() / (picture / 255).std() < 1.2 and abs(seen.mean()) < 0.03
+
+
+def test_a_motif_is_drawn_as_strongly_as_is_said(run, style, asking):
+    for motif in (1.0, 0.25, 0.0):
+        Stylize(model="any", style=style, motif=motif)(image_batch(1), run)
+    whole, weak, none = (inputs["style"] for part, inputs in asking.calls if part == "decoder")
+    np.testing.assert_allclose(weak, whole / 4, atol=1e-6)
+    assert whole.std() > 0.05 and not none.any()
+
+
+@pytest.mark.parametrize("size", [(1, 3), (8, 40), (90, 70)], ids=str)
+def test_the_detail_of_any_picture_repeats(size):
+    picture = np.random.default_rng(0).random((1, 3, *size), np.float32)
+    found = repeating(picture)
+    side = 8 * max(9, min(size)) // 9
+    assert found.shape == (1, 3, side, side) and found.dtype == np.float32
+    assert abs(found.mean()) < 0.06 and found.std() > 0.1
 
 
 @pytest.mark.parametrize("options", [{}, {"strength": 0.3}, {"keep_colour": True}])

@@ -14,7 +14,7 @@ import genloom
 from genloom.errors import GenloomError
 from genloom.testing import image_batch
 from genloom_style import Adain, AdainConfig, Stylizer, StylizerConfig
-from genloom_style.adaptive import AdaptiveNets, adapted
+from genloom_style.adaptive import AdaptiveNets, adapted, repeated
 from genloom_style.adaptive_training import AdainTraining, structure_distance, style_distance
 from genloom_style.content import blurred, content_loss, luminance
 from genloom_style.network import StylingNet, Texture
@@ -30,8 +30,9 @@ from genloom_train.training import Tensors
 
 torch.set_num_threads(1)
 SHAPE = (3, 40, 40)
-TINY = {"width": 8, "blocks": 1, "period": 16, "discriminator_width": 4}
-ONE = {"tone": 10.0, "grain": 4, **TINY}
+TINY = {"width": 8, "blocks": 1, "discriminator_width": 4}
+PERIOD = 16
+ONE = {"tone": 10.0, "grain": 4, "period": PERIOD, **TINY}
 ANY = {"patterns": 4, "tone": 10.0, "grain": 4, **TINY}
 
 
@@ -71,6 +72,7 @@ def test_adain_keeps_the_contract_of_a_family(tmp_path, options):
     config = AdainConfig(**ANY, **options)
     card = check_backend(Adain, config, tmp_path, shape=SHAPE, falls=None)
     assert set(card.parts) == {"encoder", "decoder"}
+    assert set(card.parts["decoder"].inputs) == {"latent", "style"}
     assert card.receptive_field == "global"
 
 
@@ -112,6 +114,25 @@ def test_the_decoder_is_told_the_style_at_every_depth():
     mean, deviation = changed.mean((2, 3)), changed.std((2, 3), correction=0)
     torch.testing.assert_close(mean, block.after.shift(other), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(deviation, block.after.scale(other).abs(), atol=1e-3, rtol=1e-2)
+
+
+def test_the_decoder_draws_the_style_s_own_detail_where_the_picture_is_even():
+    """It repeats with the detail, and without detail there is nothing to see."""
+    torch.manual_seed(0)
+    decoder = AdaptiveNets(AdainConfig(adversarial=0.0, **TINY)).eval().decoder
+    latent, own = torch.ones(2, 8, 24, 32), torch.rand(2, 3, 20, 20) - 0.5
+    with torch.no_grad():
+        made, plain = (decoder(latent, one)[:, :, 24:-24, 24:-24] for one in (own, 0 * own))
+    assert plain.std((2, 3)).max() < 0.1 * made.std((2, 3)).min()
+    torch.testing.assert_close(made[..., 20:], made[..., :-20], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(made[0], made[1], atol=1e-2)
+
+
+def test_details_side_by_side_begin_at_the_upper_left_corner():
+    found = repeated(torch.arange(16.0).reshape(1, 1, 4, 4), 8, 10)
+    assert found.shape == (1, 1, 8, 10)
+    assert found[0, 0, 0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert torch.equal(found[:, :, :4], found[:, :, 4:])
 
 
 @pytest.mark.parametrize(
@@ -186,9 +207,8 @@ def test_a_painting_has_no_frame(style):
     made = net(style).eval()
     torch.nn.init.normal_(made.tail.weight, std=0.2)
     image = torch.rand(1, 3, 24, 32)
-    period = TINY["period"]
-    whole = made(functional.pad(image, (period,) * 4, mode="replicate"))
-    inner = whole[:, :, period:-period, period:-period]
+    whole = made(functional.pad(image, (PERIOD,) * 4, mode="replicate"))
+    inner = whole[:, :, PERIOD:-PERIOD, PERIOD:-PERIOD]
     torch.testing.assert_close(made(image), inner, atol=1e-3 * inner.std().item(), rtol=0)
 
 

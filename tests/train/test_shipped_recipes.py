@@ -17,7 +17,7 @@ from genloom_train.recipe import shipped_recipes
 SMALL = ("train.steps=2", "train.epochs=null", "train.batch=4")
 SMALLER = {
     "denoise-render": ("data.count=2", "data.paths=1"),
-    "style-any": ("model.patterns=2",),
+    "style-any": ("model.patterns=2", "data.crop=96"),
     "noise-level": ("data.crop=96",),
 }
 """What makes the data small of recipes that make it themselves, and crops that are too large."""
