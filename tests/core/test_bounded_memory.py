@@ -213,3 +213,43 @@ def test_where_nobody_tells_what_is_free_calls_are_let_through(monkeypatch):
     monkeypatch.setattr(machine, "free_memory", lambda: None)
     enter(memory.LARGE_CALL, entered := threading.Event())
     assert entered.is_set() and not memory.was_crowded()
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_call_that_fails_as_it_begins_is_waited_for_by_none(monkeypatch, error):
+    def fails():
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "free_memory", fails)
+        with pytest.raises(error):
+            enter(memory.LARGE_CALL, threading.Event())
+    through = threading.Event()
+
+    def wait():
+        with memory.alone():
+            through.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    assert through.wait(60)
+
+
+def test_who_is_interrupted_while_waiting_to_be_alone_keeps_none_from_beginning(monkeypatch):
+    calls = memory._Calls()
+    calls._running[0] = False  # another call, which does not end
+
+    def interrupted(condition, timeout=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Condition, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt), calls.alone():
+            pass
+    begun = threading.Event()
+
+    def begin():
+        with calls.running():
+            begun.set()
+
+    threading.Thread(target=begin, daemon=True).start()
+    assert begun.wait(60)

@@ -94,8 +94,9 @@ class _Calls:
             self._running[me] = False
             if len(self._running) > 1:
                 self._running = dict.fromkeys(self._running, True)
-            self._limit()
         try:
+            with self._changed:
+                self._limit()  # may itself find no memory, while another call has it all
             yield
         finally:
             with self._changed:
@@ -116,8 +117,9 @@ class _Calls:
         with self._changed:
             self._changed.wait_for(lambda: self._owner is None)
             self._owner = threading.get_ident()
-            self._changed.wait_for(lambda: not self._running)
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._running)
             yield
         finally:
             with self._changed:
@@ -134,7 +136,7 @@ class _Calls:
                 return
             before = self._before or resource.getrlimit(resource.RLIMIT_DATA)
             promised, held = machine.data_bytes()
-            if self._unused is None and len(self._running) == 1:
+            if self._unused is None and self._before is None:  # the first of them begins
                 self._unused = promised - held
             # What was promised since and is not used yet, calls may still use.
             most = held + (self._unused or 0) + int(CALL_ROOM * free)
