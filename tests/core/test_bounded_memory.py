@@ -12,6 +12,7 @@ from genloom import machine, models
 from genloom.card import Card, Part, Port
 from genloom.engine.compiling import compiled
 from genloom.engine.settings import RunSettings
+from genloom.engine.watching import Verdict, Watched
 from genloom.errors import OutOfMemory
 from genloom.runtime import Network, Runtime, Settings, memory
 from genloom.runtime.ort import OnnxRuntime
@@ -253,3 +254,33 @@ def test_who_is_interrupted_while_waiting_to_be_alone_keeps_none_from_beginning(
 
     threading.Thread(target=begin, daemon=True).start()
     assert begun.wait(60)
+
+
+def test_who_compares_precisions_on_a_large_call_keeps_none_waiting_that_is_alone(monkeypatch):
+    monkeypatch.setattr(memory, "LARGE_CALL", 1)
+    verdict, waiting, done = Verdict("bf16", 50.0), threading.Event(), threading.Event()
+    inputs = {"image": np.random.default_rng(0).random((1, 3, 8, 8), np.float32)}
+
+    class Large(Network):
+        provider, precision, inputs, outputs, types = "cpu", "bf16", {}, {}, {}
+
+        def run(self, inputs):
+            if threading.current_thread() is other:
+                waiting.set()
+            with memory.bounded(inputs):
+                return {"result": inputs["image"]}
+
+    watched = Watched(Large(), Large, verdict)
+    other = threading.Thread(target=watched.run, args=(inputs,), daemon=True)
+
+    def alone():
+        with memory.alone():
+            other.start()
+            assert waiting.wait(60)
+            watched.run(inputs)
+        done.set()
+
+    threading.Thread(target=alone, daemon=True).start()
+    assert done.wait(60) and verdict.precision == "bf16"
+    other.join(60)
+    assert not other.is_alive()

@@ -51,11 +51,16 @@ def bounded(inputs: Mapping[str, Array]) -> Iterator[None]:
 
     Such calls of several threads share what is free; see `alone`. Small ones are let through.
     """
-    if sum(array.nbytes for array in inputs.values()) < LARGE_CALL:
+    if not is_large(inputs):
         yield
         return
     with _calls.running():
         yield
+
+
+def is_large(inputs: Mapping[str, Array]) -> bool:
+    """Whether a call with such inputs may have to wait for others: no lock is to be held then."""
+    return sum(array.nbytes for array in inputs.values()) >= LARGE_CALL
 
 
 def let_go() -> None:
