@@ -284,3 +284,18 @@ def test_who_compares_precisions_on_a_large_call_keeps_none_waiting_that_is_alon
     assert done.wait(60) and verdict.precision == "bf16"
     other.join(60)
     assert not other.is_alive()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux keeps to the limit")
+@pytest.mark.parametrize(("unused", "most"), [(10, 1000 + 960), (500, 1000 + 1000)])
+def test_a_call_may_not_take_more_than_is_free_whatever_was_promised(monkeypatch, unused, most):
+    import resource
+
+    mib, asked = 2**20, []
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000 * mib)
+    monkeypatch.setattr(machine, "data_bytes", lambda: ((1000 + unused) * mib, 1000 * mib))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits[0]))
+    with memory._Calls().running():
+        pass
+    assert asked == [most * mib, resource.RLIM_INFINITY]
