@@ -299,3 +299,22 @@ def test_a_call_may_not_take_more_than_is_free_whatever_was_promised(monkeypatch
     with memory._Calls().running():
         pass
     assert asked == [most * mib, resource.RLIM_INFINITY]
+
+
+def test_calls_of_a_graph_as_it_is_take_turns_too(hungry, catalog, monkeypatch):
+    monkeypatch.setattr(memory, "LARGE_CALL", 1)
+    runtime, found = Narrow(), []
+    settings = RunSettings(precision="fp32")
+    model = compiled(models.Bundle.open(hungry), catalog, runtime, settings, 1)
+    image = np.random.default_rng(0).random((1, 3, 40, 40), np.float32)
+
+    def work():
+        for _ in range(2):
+            found.append(model.run("network", {"image": image})["result"].shape)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4 and len(runtime.calls) == 6

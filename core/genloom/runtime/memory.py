@@ -143,7 +143,7 @@ class _Calls:
             promised, held = machine.data_bytes()
             if self._unused is None and self._before is None:  # the first of them begins
                 self._unused = promised - held
-            # What was promised since and is not used yet, calls may still use. They may use what was
+            # What was promised since and is not used yet, calls may still use. So they may what was
             # promised before, too: so never more than is free.
             most = held + min((self._unused or 0) + int(CALL_ROOM * free), free)
             most = max(promised + CALL_SLACK, most)
