@@ -12,6 +12,7 @@ from genloom import machine, models
 from genloom.card import Card, Part, Port
 from genloom.engine.compiling import compiled
 from genloom.engine.settings import RunSettings
+from genloom.engine.watching import Verdict, Watched
 from genloom.errors import OutOfMemory
 from genloom.runtime import Network, Runtime, Settings, memory
 from genloom.runtime.ort import OnnxRuntime
@@ -213,3 +214,107 @@ def test_where_nobody_tells_what_is_free_calls_are_let_through(monkeypatch):
     monkeypatch.setattr(machine, "free_memory", lambda: None)
     enter(memory.LARGE_CALL, entered := threading.Event())
     assert entered.is_set() and not memory.was_crowded()
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_call_that_fails_as_it_begins_is_waited_for_by_none(monkeypatch, error):
+    def fails():
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "free_memory", fails)
+        with pytest.raises(error):
+            enter(memory.LARGE_CALL, threading.Event())
+    through = threading.Event()
+
+    def wait():
+        with memory.alone():
+            through.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    assert through.wait(60)
+
+
+def test_who_is_interrupted_while_waiting_to_be_alone_keeps_none_from_beginning(monkeypatch):
+    calls = memory._Calls()
+    calls._running[0] = False  # another call, which does not end
+
+    def interrupted(condition, timeout=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Condition, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt), calls.alone():
+            pass
+    begun = threading.Event()
+
+    def begin():
+        with calls.running():
+            begun.set()
+
+    threading.Thread(target=begin, daemon=True).start()
+    assert begun.wait(60)
+
+
+def test_who_compares_precisions_on_a_large_call_keeps_none_waiting_that_is_alone(monkeypatch):
+    monkeypatch.setattr(memory, "LARGE_CALL", 1)
+    verdict, waiting, done = Verdict("bf16", 50.0), threading.Event(), threading.Event()
+    inputs = {"image": np.random.default_rng(0).random((1, 3, 8, 8), np.float32)}
+
+    class Large(Network):
+        provider, precision, inputs, outputs, types = "cpu", "bf16", {}, {}, {}
+
+        def run(self, inputs):
+            if threading.current_thread() is other:
+                waiting.set()
+            with memory.bounded(inputs):
+                return {"result": inputs["image"]}
+
+    watched = Watched(Large(), Large, verdict)
+    other = threading.Thread(target=watched.run, args=(inputs,), daemon=True)
+
+    def alone():
+        with memory.alone():
+            other.start()
+            assert waiting.wait(60)
+            watched.run(inputs)
+        done.set()
+
+    threading.Thread(target=alone, daemon=True).start()
+    assert done.wait(60) and verdict.precision == "bf16"
+    other.join(60)
+    assert not other.is_alive()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux keeps to the limit")
+@pytest.mark.parametrize(("unused", "most"), [(10, 1000 + 960), (500, 1000 + 1000)])
+def test_a_call_may_not_take_more_than_is_free_whatever_was_promised(monkeypatch, unused, most):
+    import resource
+
+    mib, asked = 2**20, []
+    monkeypatch.setattr(machine, "free_memory", lambda: 1000 * mib)
+    monkeypatch.setattr(machine, "data_bytes", lambda: ((1000 + unused) * mib, 1000 * mib))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits[0]))
+    with memory._Calls().running():
+        pass
+    assert asked == [most * mib, resource.RLIM_INFINITY]
+
+
+def test_calls_of_a_graph_as_it_is_take_turns_too(hungry, catalog, monkeypatch):
+    monkeypatch.setattr(memory, "LARGE_CALL", 1)
+    runtime, found = Narrow(), []
+    settings = RunSettings(precision="fp32")
+    model = compiled(models.Bundle.open(hungry), catalog, runtime, settings, 1)
+    image = np.random.default_rng(0).random((1, 3, 40, 40), np.float32)
+
+    def work():
+        for _ in range(2):
+            found.append(model.run("network", {"image": image})["result"].shape)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4 and len(runtime.calls) == 6

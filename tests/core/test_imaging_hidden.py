@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from genloom import imaging
+from genloom import imaging, scratch
+from genloom.engine import arrays
 from genloom.imaging.hidden import REACH
+from genloom.types import Batch, Item
 
 
 def disc(dtype, background=0):
@@ -45,3 +47,17 @@ def test_pictures_that_are_wholly_opaque_or_transparent_are_not_copied():
     pixels, alpha = disc(np.uint8)
     for opacity in (None, np.full_like(alpha, 255), np.zeros_like(alpha)):
         assert imaging.continued(pixels, opacity) is pixels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_large_pictures_go_through_files_and_by_strips_without_seams(monkeypatch, tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 20, 3)).astype(dtype)
+    alpha = np.random.default_rng(1).integers(0, 90, (150, 20), np.uint8) // 89
+    expected = imaging.continued(pixels, alpha)
+    monkeypatch.setattr(scratch, "IN_MEMORY", 500)
+    monkeypatch.setattr(scratch, "STRIP", 300)
+    items = [Item(key="k", name="k", alpha=alpha)]
+    with scratch.within(tmp_path):
+        found = arrays.shown(Batch.images(items, pixels[None]))
+    assert scratch._file_of(found) is not None
+    np.testing.assert_array_equal(found[0], expected)

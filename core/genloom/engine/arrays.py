@@ -71,4 +71,5 @@ def shown(batch: Batch) -> Array:
     alphas = [item.alpha for item in batch.items]
     if all(alpha is None or alpha.shape != batch.size for alpha in alphas):
         return batch.pixels  # or enlarged already, and their alpha not yet
-    return np.stack([imaging.continued(*pair) for pair in zip(batch.pixels, alphas, strict=True)])
+    pairs = zip(batch.pixels, alphas, strict=True)
+    return joined([imaging.continued(*pair)[None] for pair in pairs])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from math import prod
 
@@ -20,9 +21,9 @@ from genloom.engine.inference import ImageInference
 from genloom.engine.networks import Compile, Form, Networks
 from genloom.engine.room import items_of, of_items, pieces, shape_of
 from genloom.engine.watching import FLOOR
-from genloom.errors import ModelError, shown
+from genloom.errors import ModelError, OutOfMemory, shown
 from genloom.models import Bundle
-from genloom.runtime import EXACT, Network
+from genloom.runtime import EXACT, Network, memory
 from genloom.types import Array, Batch, Item
 
 ENSEMBLES = (1, 2, 4, 8)
@@ -140,8 +141,16 @@ class CompiledModel:
                 some = of_items(inputs, which, count) if count > 1 else inputs
                 return self._called(networks, part, Form.FLOATS, some)
 
-            few = networks.get(part).few_shapes
-            return pieces(networks.room(part), count, prod(shape), what, call, few_shapes=few)
+            few, room, each = networks.get(part).few_shapes, networks.room(part), prod(shape)
+            alone = room.is_for_one(each)
+            try:
+                with memory.alone() if alone else nullcontext():
+                    return pieces(room, count, each, what, call, few_shapes=few)
+            except OutOfMemory:
+                if alone or not memory.was_crowded():
+                    raise
+            room.keep_for_one(each)
+            return on(networks)
 
         done = self.fallback.call(part, prod(shape), f"one item of {what}", on)
         return {name: joined([one[name] for one in done]) for name in done[0]}

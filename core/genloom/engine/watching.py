@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from genloom.card import PICTURES, SizeRule
 from genloom.errors import ModelError, OutOfMemory
-from genloom.runtime import EXACT, Network
+from genloom.runtime import EXACT, Network, memory
 from genloom.runtime.pixels import IMAGE, MEAN, RESULT
 from genloom.types import Array
 
@@ -95,9 +96,11 @@ class Watched(Network):
         some = sample(inputs, self.inputs, self._size)
         if _is_flat(some):
             return False
-        with self._verdict.lock:
+        with nullcontext() if memory.is_large(some) else self._verdict.lock:
             if not self._verdict.precision:
-                self._verdict.settle(self._compared(fast, some))
+                found = self._compared(fast, some)
+                if not self._verdict.precision:  # nor by another thread meanwhile
+                    self._verdict.settle(found)
                 self._exact = None if self._verdict.precision != EXACT else self._exact
         return True
 

@@ -27,7 +27,18 @@ def continued(pixels: Array, alpha: Array | None) -> Array:
     """
     if alpha is None or alpha.all() or not alpha.any():
         return pixels
-    result = scratch.copied(pixels)
+    result = scratch.zeros(pixels.shape, pixels.dtype)
+    for rows in scratch.row_slices(len(pixels), pixels.nbytes):
+        top = max(0, rows.start - REACH)  # what is further away plays no part
+        near = slice(top, rows.stop + REACH)
+        result[rows] = _reached(pixels[near], alpha[near])[rows.start - top :][: len(result[rows])]
+        scratch.release(result, pixels, alpha)
+    return result
+
+
+def _reached(pixels: Array, alpha: Array) -> Array:
+    """The same for rows of which some lie before and behind."""
+    result = pixels.copy()
     coloured = np.pad(alpha > 0, 1)
     for _ in range(REACH):
         places = _edge(coloured)

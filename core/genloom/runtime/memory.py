@@ -51,11 +51,16 @@ def bounded(inputs: Mapping[str, Array]) -> Iterator[None]:
 
     Such calls of several threads share what is free; see `alone`. Small ones are let through.
     """
-    if sum(array.nbytes for array in inputs.values()) < LARGE_CALL:
+    if not is_large(inputs):
         yield
         return
     with _calls.running():
         yield
+
+
+def is_large(inputs: Mapping[str, Array]) -> bool:
+    """Whether a call with such inputs may have to wait for others: no lock is to be held then."""
+    return sum(array.nbytes for array in inputs.values()) >= LARGE_CALL
 
 
 def let_go() -> None:
@@ -94,8 +99,9 @@ class _Calls:
             self._running[me] = False
             if len(self._running) > 1:
                 self._running = dict.fromkeys(self._running, True)
-            self._limit()
         try:
+            with self._changed:
+                self._limit()  # may itself find no memory, while another call has it all
             yield
         finally:
             with self._changed:
@@ -116,8 +122,9 @@ class _Calls:
         with self._changed:
             self._changed.wait_for(lambda: self._owner is None)
             self._owner = threading.get_ident()
-            self._changed.wait_for(lambda: not self._running)
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._running)
             yield
         finally:
             with self._changed:
@@ -134,10 +141,11 @@ class _Calls:
                 return
             before = self._before or resource.getrlimit(resource.RLIMIT_DATA)
             promised, held = machine.data_bytes()
-            if self._unused is None and len(self._running) == 1:
+            if self._unused is None and self._before is None:  # the first of them begins
                 self._unused = promised - held
-            # What was promised since and is not used yet, calls may still use.
-            most = held + (self._unused or 0) + int(CALL_ROOM * free)
+            # What was promised since and is not used yet, calls may still use. So they may what was
+            # promised before, too: so never more than is free.
+            most = held + min((self._unused or 0) + int(CALL_ROOM * free), free)
             most = max(promised + CALL_SLACK, most)
             if before[0] != resource.RLIM_INFINITY:
                 most = min(most, before[0])
