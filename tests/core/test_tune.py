@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from click.testing import CliRunner
 from making import chain, fake_catalog
 from tuning import Many, answer, keep
 
-from genloom import load_pipeline
+from genloom import load_pipeline, models
+from genloom.card import SizeRule
 from genloom.cli import main
 from genloom.cli.tune import tuning_text
 from genloom.engine import tuned
@@ -150,6 +153,25 @@ def test_a_model_whose_card_asks_for_fp32_is_tried_in_nothing_else(untuned, tmp_
     (found,) = tune(many.pipeline, catalog, ["in"], RunSettings(runtime="many"), seconds=20)
     tried = {one.name for one in found.trials if one.what == "provider"}
     assert tried == {"plain fp32", "fast fp32", "wrong fp32", "broken fp32"}
+
+
+def test_a_model_that_only_grey_pictures_need_costs_a_run_nothing_that_was_found(
+    untuned, catalog, steady
+):
+    bundle = models.find("tiny-image", catalog)
+    shutil.copytree(bundle.folder, "grey")
+    bundle.card.model_copy(update={"size": SizeRule(multiple=4)}).write(Path("grey"))
+    stage = "denoise: {model: tiny-image, grey: ./grey, sigma: 5}"
+    pipeline = chain(untuned, "load", stage, "save", catalog=catalog)
+    (found,) = tune(pipeline.pipeline, catalog, ["in"], seconds=20)
+    plan = pipeline.plan("in", "out")
+    assert found.model == "tiny-image" and set(plan.tuned) == set(plan.models)
+    assert (plan.workers, plan.batch) == (found.answer.workers, found.answer.batch)
+    own = replace(found.answer, batch=3)
+    (other,) = set(plan.models) - {"tiny-image"}
+    tuned.remember(other, plan.models[other].bundle, tuned.place(catalog), own)
+    tune(pipeline.pipeline, catalog, ["in"], seconds=20)
+    assert pipeline.plan("in", "out").tuned[other] == own  # which was measured
 
 
 def test_what_was_not_measured_is_not_kept(blur):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from genloom import machine
 from genloom.card import Card
@@ -106,7 +107,26 @@ def tune(
         found.append(one)
         if one.measured:
             tuned.remember(name, plan.models[name].bundle, here, one.answer)
+    _let_others_follow(plan, catalog, here, [one.answer for one in found if one.measured])
     return found
+
+
+def _let_others_follow(
+    plan: Plan, catalog: Catalog, here: dict[str, Any], found: Sequence[Answer]
+) -> None:
+    """Keep the slowest one's answer for models that nothing of the sample went through.
+
+    Only where all models have an answer is a whole run settled, and what they are like is not
+    known until they are tuned themselves: networks for grey pictures, say.
+    """
+    if not found:
+        return
+    lead = replace(max(found, key=lambda answer: answer.pace), tile=0, pace=0.0)
+    bundles = {name: model.bundle for name, model in plan.models.items()}
+    known = tuned.answers(bundles.values(), catalog)
+    for name, bundle in bundles.items():
+        if bundle.digest not in known:
+            tuned.remember(name, bundle, here, lead)
 
 
 class _Tuner:
