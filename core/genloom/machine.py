@@ -53,12 +53,13 @@ def free_memory(
     found = []
     with contextlib.suppress(OSError, ValueError, KeyError):
         found.append(_numbers(meminfo)["MemAvailable:"] * 1024)
-    for folder, (most, used, cached) in _groups(groups, own):
+    for folder, (most, used, cached, shared) in _groups(groups, own):
         with contextlib.suppress(OSError, ValueError, KeyError):
             limit = int((folder / most).read_text())
             if limit < UNLIMITED:
-                held = int((folder / used).read_text()) - _numbers(folder / "memory.stat")[cached]
-                found.append(limit - held)
+                numbers = _numbers(folder / "memory.stat")
+                given_back = numbers[cached] - numbers.get(shared, 0)
+                found.append(limit - int((folder / used).read_text()) + given_back)
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -80,14 +81,20 @@ def data_bytes(status: Path = Path("/proc/self/status")) -> tuple[int, int]:
 
 
 _LIMITS = {
-    "": ("memory.max", "memory.current", "file"),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+    "": ("memory.max", "memory.current", "file", "shmem"),
+    "memory": (
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_cache",
+        "total_shmem",
+    ),
 }
-"""Files of a control group that say how much memory it may have and has, and which part of that is
-given back when it is needed; of the second version, and of the first, by its folder."""
+"""Files of a control group that say how much memory it may have and has, and numbers: files held in
+memory, which are given back when it is needed, and which of them lie nowhere else. Of the second
+version, and of the first, by its folder."""
 
 
-def _groups(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+def _groups(root: Path, own: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
     """The control groups that this process is in, from the outermost on, with their files."""
     paths = dict.fromkeys(_LIMITS, "/")
     with contextlib.suppress(OSError, ValueError):

@@ -108,7 +108,7 @@ def test_sides_that_are_tried_grow():
         (card("global"), "result", "sees a picture whole"),
         (card("global"), "log_level", ""),
         (card("global", fixed=(28, 28)), "image", "takes one size only"),
-        (card(263, multiple=8), "result", "sees 263 pixels far, so they are of 272"),
+        (card(263, multiple=8), "result", "sees 263 pixels far, so they are of 528"),
         (card(39), "result", ""),
         (card("global", overlap=16), "result", ""),
     ],

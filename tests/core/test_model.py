@@ -254,12 +254,12 @@ def test_padding_is_that_of_the_tools_networks_come_from():
 @pytest.mark.parametrize(
     ("rule", "field", "side"),
     [
-        (SizeRule(multiple=2), 101, 102),
+        (SizeRule(multiple=2), 101, 200),
         (SizeRule(multiple=2, stride=48), 3, 96),
         (SizeRule(multiple=2, stride=10), 11, 20),
     ],
 )
-def test_tiles_are_never_smaller_than_what_keeps_something_of_them(open_tiny, rule, field, side):
+def test_tiles_are_never_smaller_than_what_keeps_half_of_their_side(open_tiny, rule, field, side):
     model = changed(open_tiny(tile=16), size=rule, receptive_field=field)
     assert str(model.cutting) == f"tiles of {side}, field {field} px"
     pixels = picture(1, 200, 98, 3)

@@ -91,20 +91,25 @@ class Cutting:
         """Side of the tiles: as asked, in steps of the size rule, or as much as keeps something."""
         step = self._card.size.step
         asked = min(self.tile, LARGE_TILE) if large and not self.overlap else self.tile
-        return max(asked // step * step, self._side_that_keeps(step))
+        return max(asked // step * step, self._side_that_keeps(max(step, self._most_lost)))
 
     def _side_that_keeps(self, pixels: int) -> int:
         """Side of the smallest tile that keeps so many pixels between its margins."""
         step, margin = self._card.size.step, self._margin or 0
         return -(-(2 * margin + pixels) // step) * step
 
+    @property
+    def _most_lost(self) -> int:
+        """Pixels of a tile's side that are not kept, where as many are: else most work is lost."""
+        return 0 if self._card.receptive_field == "global" else 2 * (self._margin or 0)
+
     def _side_within(self, pixels: int, large: bool) -> int:
         """Side of the tiles where memory has room for so many pixels."""
-        step, margin = self._card.size.step, self._margin or 0
+        step, lost = self._card.size.step, self._most_lost
         if self._card.receptive_field == "global":  # other tiles would be blended otherwise
             return self._side(large)
         # At least half of a tile's side is kept: what is smaller would be computed over and over.
-        least = self._side_that_keeps(max(step, 2 * margin, LEAST_TILE - 2 * margin))
+        least = self._side_that_keeps(max(step, lost, LEAST_TILE - lost))
         return min(self._side(large), max(least, isqrt(pixels) // step * step))
 
     def least(self, height: int, width: int, *, large: bool = False) -> tuple[int, int]:

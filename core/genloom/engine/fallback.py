@@ -75,7 +75,9 @@ class Fallback:
         if self.spare is None and provider != CPU:
             hint += "; `--cpu-fallback` computes on the CPU what does not fit"
         if self._card.receptive_field == "global" and not self._card.size.overlap:
-            hint += "; put a `resize` before it, or import it with `--overlap`, to be cut"
+            hint += "; put a `resize` before it"
+            if "network" in self._card.parts:
+                hint += ", or import it with `--overlap`, to be cut"
         return OutOfMemory(
             f"'{part}' of the model '{self._card.name}' has no memory for {what} ({error.what})",
             got=f"{provider or 'the provider'} ran out at {', '.join(tried)}" if tried else "",
