@@ -1,15 +1,14 @@
 """Calls that may take no more memory than is free, and that wait for each other when they must."""
 
-import hashlib
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+from hungry import write_hungry
 
 from genloom import machine, models
-from genloom.card import Card, Part, Port
 from genloom.engine.compiling import compiled
 from genloom.engine.settings import RunSettings
 from genloom.engine.watching import Verdict, Watched
@@ -18,47 +17,11 @@ from genloom.runtime import Network, Runtime, Settings, memory
 from genloom.runtime.ort import OnnxRuntime
 from genloom.types import Batch, Item
 
-PICTURE = Port(axes=("batch", 3, "height", "width"))
-
 
 @pytest.fixture
 def hungry(tmp_path, onnx_bytes):
     """A bundle that sees pictures whole and holds 256 values for each of their pixels."""
-    random = np.random.default_rng(2)
-    graph = onnx_bytes(
-        [
-            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
-            ("Sin", ["wide"], ["waves"], {}),
-            ("GlobalAveragePool", ["waves"], ["mean"], {}),
-            ("Mul", ["waves", "mean"], ["scaled"], {}),
-            ("Conv", ["scaled", "last"], ["result"], {}),
-        ],
-        {"image": PICTURE},
-        {"result": PICTURE},
-        {
-            "first": random.normal(0, 0.1, (256, 3, 3, 3)).astype(np.float32),
-            "last": random.normal(0, 0.1, (3, 256, 1, 1)).astype(np.float32),
-        },
-    )
-    folder = tmp_path / "hungry"
-    folder.mkdir()
-    (folder / "network.onnx").write_bytes(graph)
-    part = Part(
-        file="network.onnx",
-        sha256=hashlib.sha256(graph).hexdigest(),
-        opset=18,
-        inputs={"image": PICTURE},
-        outputs={"result": PICTURE},
-    )
-    card = Card(
-        name="hungry",
-        family="tiny-image",
-        channels=3,
-        receptive_field="global",
-        parts={"network": part},
-    )
-    card.write(folder)
-    return folder
+    return write_hungry(tmp_path / "hungry", onnx_bytes, whole=True)
 
 
 LITTLE = """

@@ -1,17 +1,16 @@
 """Out of memory in whole runs, in ONNX Runtime itself, and in the words of libraries."""
 
-import hashlib
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hungry import write_hungry
 from making import chain, plugin_with
 from PIL import Image
 from scarcity import Scarce, pictures
 
-from genloom.card import Card, Part, Port
 from genloom.engine.settings import RunSettings
 from genloom.errors import GenloomError
 from genloom.runtime import memory
@@ -103,35 +102,7 @@ except OutOfMemory as error:
 @pytest.fixture
 def hungry(tmp_path, onnx_bytes):
     """A bundle that holds 256 values for each pixel on the way, and sees one pixel to each side."""
-    picture = Port(axes=("batch", 3, "height", "width"))
-    random = np.random.default_rng(2)
-    graph = onnx_bytes(
-        [
-            ("Conv", ["image", "first"], ["wide"], {"pads": [1, 1, 1, 1]}),
-            ("Sin", ["wide"], ["waves"], {}),
-            ("Conv", ["waves", "last"], ["result"], {}),
-        ],
-        {"image": picture},
-        {"result": picture},
-        {
-            "first": random.normal(0, 0.1, (256, 3, 3, 3)).astype(np.float32),
-            "last": random.normal(0, 0.1, (3, 256, 1, 1)).astype(np.float32),
-        },
-    )
-    folder = tmp_path / "hungry"
-    folder.mkdir()
-    (folder / "network.onnx").write_bytes(graph)
-    part = Part(
-        file="network.onnx",
-        sha256=hashlib.sha256(graph).hexdigest(),
-        opset=18,
-        inputs={"image": picture},
-        outputs={"result": picture},
-    )
-    Card(
-        name="hungry", family="tiny-image", channels=3, receptive_field=3, parts={"network": part}
-    ).write(folder)
-    return folder
+    return write_hungry(tmp_path / "hungry", onnx_bytes, whole=False)
 
 
 def really(bundle, megabytes):
